@@ -1,0 +1,46 @@
+import type { HandoverKind, Side } from '../pg/side.ts';
+
+/**
+ * Where a migration is. Set by `changeState` only, stored on green (`orchestrator.run`), and so it survives restarts.
+ * Who serves is not decided here: it is a view of the two sides' `(generation, role)` rows.
+ */
+export type State =
+  | { readonly phase: 'created' }
+  /** Control schemas, publication, slot and green's schema exist; no row has moved. */
+  | { readonly phase: 'prepared'; readonly madeOrgTables: boolean }
+  | { readonly phase: 'copying'; readonly madeOrgTables: boolean; readonly snapshots: number }
+  | { readonly phase: 'building'; readonly madeOrgTables: boolean; readonly caughtUpAt: string | null }
+  /** Sync flows from `serving`. */
+  | { readonly phase: 'syncing'; readonly madeOrgTables: boolean; readonly serving: Side }
+  | {
+      readonly phase: 'handing-over';
+      readonly madeOrgTables: boolean;
+      readonly serving: Side;
+      readonly kind: HandoverKind;
+      readonly attempt: string;
+    }
+  | { readonly phase: 'finalized'; readonly serving: Side }
+  | { readonly phase: 'aborting'; readonly madeOrgTables: boolean; readonly left: readonly string[] }
+  | { readonly phase: 'aborted' };
+
+export type Phase = State['phase'];
+
+/** Every legal move; whatever is not listed is refused. */
+export const MOVES: Readonly<Record<Phase, readonly Phase[]>> = {
+  created: ['prepared', 'aborting'],
+  prepared: ['copying', 'aborting'],
+  copying: ['copying', 'building', 'aborting'],
+  building: ['building', 'syncing', 'aborting'],
+  // `aborting` only before the first decision; the phase that aborts checks the generation.
+  syncing: ['handing-over', 'finalized', 'aborting'],
+  // Back to syncing either way: undone (same serving side) or done (the other one).
+  'handing-over': ['syncing', 'aborting'],
+  finalized: [],
+  aborting: ['aborting', 'aborted'],
+  aborted: [],
+};
+
+/** @returns whether the move is in the table. */
+export function mayMove(from: Phase, to: Phase): boolean {
+  return MOVES[from].includes(to);
+}
