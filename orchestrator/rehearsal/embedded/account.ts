@@ -20,7 +20,9 @@ export type ServerAccount = Account | undefined;
  */
 export async function serverAccount(): Promise<ServerAccount> {
   if (process.platform === 'win32') {
-    throw new Error('Embedded PostgreSQL servers are not supported on Windows. Use --blue-url and --green-url.');
+    throw new Error(
+      'Embedded PostgreSQL servers are not supported on Windows. Use --blue-url and --green-url.',
+    );
   }
   if (process.getuid?.() !== 0) {
     try {

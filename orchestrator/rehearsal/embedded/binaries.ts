@@ -29,7 +29,11 @@ export interface Binaries {
  * @param copyInto a directory that the account can enter; the copy goes to its subdirectory `native`.
  * @throws Error when the optional packages are missing, or with what the binary said when it does not run.
  */
-export async function findBinaries(major: Major, account: ServerAccount, copyInto: string): Promise<Binaries> {
+export async function findBinaries(
+  major: Major,
+  account: ServerAccount,
+  copyInto: string,
+): Promise<Binaries> {
   const override = process.env[`ORCHESTRATE_PG_BIN_DIR_${major}`];
   if (override !== undefined && override !== '') {
     const tried = await tryBinaries(override, major, account);
@@ -84,7 +88,9 @@ function missingPackageHint(major: Major): string {
  * @returns false when the tree cannot be written.
  */
 async function hydrate(native: string): Promise<boolean> {
-  const links: unknown = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]'));
+  const links: unknown = JSON.parse(
+    await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]'),
+  );
   if (!Array.isArray(links)) return true;
   for (const link of links as { source: string; target: string }[]) {
     // Both are written relative to the package ("native/lib/…"), and always point into their own directory.

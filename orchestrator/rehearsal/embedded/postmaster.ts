@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ServerAccount, asAccount, serverEnvironment } from './account.ts';
+import { asAccount, type ServerAccount, serverEnvironment } from './account.ts';
 import type { Binaries } from './binaries.ts';
 import type { Watchdog } from './watchdog.ts';
 
@@ -101,11 +101,16 @@ export class Postmaster {
     const deadline = Date.now() + READY_WITHIN_MS;
     while (!(await postmaster.#isReady(cluster.dataDir))) {
       if (postmaster.#exited || Date.now() > deadline) {
-        const why = postmaster.#exited ? 'ended while it was starting' : `not ready after ${READY_WITHIN_MS} ms`;
+        const why = postmaster.#exited
+          ? 'ended while it was starting'
+          : `not ready after ${READY_WITHIN_MS} ms`;
         await postmaster.stop('immediate');
         cluster.watchdog.idle();
         const written = (await readFile(cluster.logFile)).subarray(logStart).toString('utf8');
-        throw new StartFailure(`PostgreSQL ${cluster.binaries.version} in ${cluster.directory}: ${why}.`, written);
+        throw new StartFailure(
+          `PostgreSQL ${cluster.binaries.version} in ${cluster.directory}: ${why}.`,
+          written,
+        );
       }
       await delay(POLL_MS);
     }

@@ -60,9 +60,10 @@ export interface EmbeddedServer {
 export async function startServer(options: ServerOptions): Promise<EmbeddedServer> {
   const account = await serverAccount();
   const ownDirectory = options.directory === undefined;
-  const directory = options.directory === undefined
-    ? await freshDirectory(options.major, account)
-    : await givenDirectory(options.directory, account);
+  const directory =
+    options.directory === undefined
+      ? await freshDirectory(options.major, account)
+      : await givenDirectory(options.directory, account);
   const watchdog = new Watchdog(directory, ownDirectory);
   try {
     const cluster: Cluster = {
@@ -79,8 +80,8 @@ export async function startServer(options: ServerOptions): Promise<EmbeddedServe
     await server.boot(options.port);
     return server;
   } catch (error) {
-    watchdog.dismiss();
     await rm(directory, { recursive: true, force: true });
+    watchdog.dismiss();
     throw error;
   }
 }
@@ -103,8 +104,8 @@ class EmbeddedPostgres implements EmbeddedServer {
       timezone: 'UTC',
       log_timezone: 'UTC',
       wal_level: 'logical',
-      max_wal_senders: '20',
-      max_replication_slots: '20',
+      max_wal_senders: '10',
+      max_replication_slots: '10',
       max_connections: '100',
       ...(options.fsync === false ? { fsync: 'off' } : {}),
       ...options.settings,
@@ -216,7 +217,8 @@ async function freshDirectory(major: Major, account: ServerAccount): Promise<str
 async function givenDirectory(path: string, account: ServerAccount): Promise<string> {
   const directory = resolve(path);
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  if ((await readdir(directory)).length > 0) throw new Error(`${directory} is not empty: no cluster is made there.`);
+  if ((await readdir(directory)).length > 0)
+    throw new Error(`${directory} is not empty: no cluster is made there.`);
   await chmod(directory, 0o700);
   await give(directory, account);
   if (!(await canEnter(directory, account))) {

@@ -46,12 +46,16 @@ export class Watchdog {
   /** @param remove whether the directory goes with this process, or only the server. */
   constructor(directory: string, remove: boolean) {
     // Detached: a Ctrl-C in the terminal goes to the foreground process group and must not reach it.
-    this.#shell = spawn('/bin/sh', ['-c', WATCHDOG_SCRIPT, 'watchdog', directory, remove ? 'remove' : 'keep'], {
-      cwd: '/',
-      detached: true,
-      stdio: ['pipe', 'ignore', 'ignore'],
-      env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
-    });
+    this.#shell = spawn(
+      '/bin/sh',
+      ['-c', WATCHDOG_SCRIPT, 'watchdog', directory, remove ? 'remove' : 'keep'],
+      {
+        cwd: '/',
+        detached: true,
+        stdio: ['pipe', 'ignore', 'ignore'],
+        env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
+      },
+    );
     this.#shell.on('error', () => undefined);
     this.#shell.stdin?.on('error', () => undefined);
     // It must not keep this process alive: its end is what the watchdog waits for.

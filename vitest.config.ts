@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config';
+import { RealServersReporter } from './test/support/real-servers-reporter.ts';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Long on purpose; they have commands of their own.
+    exclude: ['test/faults/**', 'test/bench/**', 'node_modules/**'],
+    globalSetup: ['test/support/global-setup.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    reporters: ['default', new RealServersReporter()],
+  },
+});
