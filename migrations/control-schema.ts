@@ -1,5 +1,6 @@
 import { SOURCE_COLUMNS } from '../src/mapping/columns.ts';
 import { ident } from '../src/mapping/identifier.ts';
+import { FENCE_FUNCTIONS } from './fence-functions.ts';
 
 /**
  * The control schema `orchestrator`, as SQL for one side.
@@ -66,6 +67,8 @@ export const CONTROL_BOTH = `
   -- nextval survives the rollback of the statement that was refused, and needs no grant on a table.
   CREATE SEQUENCE orchestrator.fence_refused;
   CREATE SEQUENCE orchestrator.fence_late;
+
+  ${FENCE_FUNCTIONS}
 `;
 
 /** Tables that only green has. */
