@@ -56,6 +56,7 @@ export const CATALOGUE = {
   ROW_MISSING: entry(1, 'a change names a row that the target does not have', 'orchestrate verify --repair'),
   PROGRESS_MOVED: entry(1, 'somebody else has moved the stored position', 'make sure that only one runner is at work; then orchestrate run'),
   STREAM_BROKEN: entry(1, 'the replication stream ended', 'orchestrate run', 'transient'),
+  CUT_MISSED: entry(1, 'the stream had already passed the position to cut at', 'nothing: it is tried again', 'transient'),
   NOT_VISIBLE: entry(1, 'a streamed commit is not visible to queries yet', 'nothing: it is tried again', 'transient'),
   // databases
   TRANSIENT: entry(1, 'a database refused for a passing reason', 'nothing: it is tried again', 'transient'),
