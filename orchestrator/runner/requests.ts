@@ -1,0 +1,94 @@
+import type { ClientBase } from 'pg';
+import type { Claim } from '../state/claim.ts';
+import { actor } from '../state/journal.ts';
+
+/** The commands that are written as requests and carried out by the runner. */
+export type RequestCommand = 'verify' | 'cutover' | 'revert' | 'abort' | 'finalize' | 'pause' | 'resume';
+
+export interface Request {
+  readonly id: string;
+  readonly command: RequestCommand;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** What a carried-out request leaves: the exit code and the JSON document of its command. */
+export interface Outcome {
+  readonly exit: number;
+  readonly document: object;
+}
+
+/** The channel on green that wakes runner and followers. */
+export const CHANNEL = 'orchestrate';
+
+/** Writes a request; it is void after `timeoutMs` unless a runner of a later epoch has cancelled it before. */
+export async function writeRequest(
+  green: ClientBase,
+  migration: string,
+  command: RequestCommand,
+  options: object,
+  timeoutMs: number,
+): Promise<string> {
+  const { rows } = await green.query<{ id: string }>(
+    `INSERT INTO orchestrator.request (migration, command, options, by, epoch, expires_at)
+     SELECT $1, $2, $3::jsonb, $4::jsonb || jsonb_build_object('database_user', session_user), s.epoch,
+            clock_timestamp() + make_interval(secs => $5)
+     FROM orchestrator.side AS s
+     WHERE s.migration = $1
+     RETURNING id::text`,
+    [migration, command, JSON.stringify(options), JSON.stringify(actor()), timeoutMs / 1000],
+  );
+  await green.query(`SELECT pg_notify('${CHANNEL}', 'request')`);
+  return rows[0]?.id ?? '';
+}
+
+/** Claims the oldest request that is still wanted, of this epoch only: a request never outlives its runner. */
+export async function claimRequest(green: ClientBase, claim: Claim): Promise<Request | null> {
+  const { rows } = await green.query<Request>(
+    `UPDATE orchestrator.request AS r SET status = 'claimed'
+     WHERE r.id = (
+       SELECT id FROM orchestrator.request
+       WHERE migration = $1 AND status = 'pending' AND epoch = $2 AND expires_at > clock_timestamp() AND NOT cancel
+       ORDER BY id
+       LIMIT 1
+       FOR UPDATE SKIP LOCKED)
+     RETURNING r.id::text, r.command, r.options`,
+    [claim.migration, claim.epoch.toString()],
+  );
+  return rows[0] ?? null;
+}
+
+/** Stores what became of a request, and tells who follows it. */
+export async function finishRequest(green: ClientBase, id: string, outcome: Outcome): Promise<void> {
+  await green.query(`UPDATE orchestrator.request SET status = 'done', result = $2::jsonb WHERE id = $1`, [
+    id,
+    JSON.stringify(outcome),
+  ]);
+  await green.query(`SELECT pg_notify('${CHANNEL}', 'done')`);
+}
+
+/**
+ * Tells a follower the outcome of a request whose table is about to go (finalize, abort). A notification carries at
+ * most 8,000 bytes; these documents hold names and counts only.
+ */
+export async function announceOutcome(green: ClientBase, id: string, outcome: Outcome): Promise<void> {
+  await green.query('SELECT pg_notify($1, $2)', [CHANNEL, JSON.stringify({ request: id, ...outcome })]);
+}
+
+/** @returns whether the operator wants the request stopped. */
+export async function isCancelled(green: ClientBase, id: string): Promise<boolean> {
+  const { rows } = await green.query<{ cancel: boolean }>('SELECT cancel FROM orchestrator.request WHERE id = $1', [id]);
+  return rows[0]?.cancel === true;
+}
+
+/**
+ * Cancels what earlier runners left undecided (HISTORIES 23): a request that was claimed at eleven is not carried
+ * out by a runner that comes back at three.
+ */
+export async function cancelStale(green: ClientBase, claim: Claim): Promise<void> {
+  await green.query(
+    `UPDATE orchestrator.request
+     SET status = 'cancelled'
+     WHERE migration = $1 AND status IN ('pending', 'claimed') AND epoch < $2`,
+    [claim.migration, claim.epoch.toString()],
+  );
+}
