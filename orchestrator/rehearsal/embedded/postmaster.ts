@@ -146,7 +146,7 @@ export class Postmaster {
         // It was gone already.
       }
     }
-    await this.#exit;
+    await this.#exitsWithin(IMMEDIATE_SHUTDOWN_MS);
   }
 
   async #isReady(dataDir: string): Promise<boolean> {
@@ -163,7 +163,8 @@ export class Postmaster {
   }
 
   async #exitsWithin(timeoutMs: number): Promise<boolean> {
-    // Aborting the timer matters: a forgotten one keeps the process alive for its whole length.
+    // The child is unreferenced, so it takes a timer to keep this process waiting for it; and a timer that is
+    // not aborted afterwards keeps it waiting for nothing.
     const timer = new AbortController();
     const timeout = delay(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined);
     await Promise.race([this.#exit, timeout]);
@@ -174,13 +175,12 @@ export class Postmaster {
 
 /** Runs initdb with a superuser `postgres` of the given password. */
 export async function initialiseCluster(cluster: Cluster, passwordFile: string): Promise<void> {
+  const credentials = ['-U', 'postgres', '--pwfile', passwordFile, '-A', 'scram-sha-256'];
+  // C: nothing depends on the host's locales, and both sides order text the same way.
+  const locale = ['-E', 'UTF8', '--locale=C'];
   const child = spawn(
     cluster.binaries.initdb,
-    [
-      ...['-D', cluster.dataDir, '-U', 'postgres', '--pwfile', passwordFile, '-A', 'scram-sha-256'],
-      // C: nothing depends on the host's locales, and both sides order text the same way.
-      ...['-E', 'UTF8', '--locale=C', '--no-sync', '--no-instructions'],
-    ],
+    ['-D', cluster.dataDir, ...credentials, ...locale, '--no-sync', '--no-instructions'],
     {
       ...asAccount(cluster.account),
       cwd: cluster.directory,

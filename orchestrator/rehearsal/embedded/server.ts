@@ -93,6 +93,8 @@ class EmbeddedPostgres implements EmbeddedServer {
   readonly #password: string;
   #port = 0;
   #postmaster: Postmaster | undefined;
+  /** The last run was killed; shared memory that only its successor removes is still there. */
+  #killed = false;
 
   constructor(cluster: Cluster, options: ServerOptions, password: string) {
     this.major = options.major;
@@ -153,6 +155,7 @@ class EmbeddedPostgres implements EmbeddedServer {
     for (;;) {
       try {
         this.#postmaster = await this.#spawn();
+        this.#killed = false;
         return;
       } catch (error) {
         const passing = error instanceof StartFailure && (error.portTaken || error.predecessorAlive);
@@ -174,12 +177,15 @@ class EmbeddedPostgres implements EmbeddedServer {
   }
 
   async kill9(): Promise<void> {
+    if (this.pid !== undefined) this.#killed = true;
     await this.#postmaster?.kill9();
     this.#postmaster = undefined;
     this.#cluster.watchdog.idle();
   }
 
   async remove(): Promise<void> {
+    // A killed server leaves a megabyte in /dev/shm, of which containers have 64.
+    if (this.#killed) await this.start().catch(() => undefined);
     await this.stop();
     await rm(this.#cluster.directory, { recursive: true, force: true, maxRetries: 5 });
     this.#cluster.watchdog.dismiss();
