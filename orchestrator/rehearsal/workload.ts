@@ -65,9 +65,12 @@ export async function startWorkload(options: WorkloadOptions): Promise<Workload>
 
   const side = doors.current();
   const session = await openSession(options.databases[side], 'application start');
-  const dealt = await dealUsers(session, schemas[side], clients, options.maxUsers ?? 50_000).finally(() =>
-    session.end(),
-  );
+  let dealt: Awaited<ReturnType<typeof dealUsers>>;
+  try {
+    dealt = await dealUsers(session, schemas[side], clients, options.maxUsers ?? 50_000);
+  } finally {
+    await session.end();
+  }
 
   let givingUp = false;
   const context: ClientContext = {
