@@ -295,13 +295,11 @@ describe('a pair of databases', () => {
   it('is dropped with everything that clings to it', async () => {
     const pair = await freshPair();
     const { blue } = pair;
+    // First the slot: its creation would wait for the prepared transaction.
+    await rows(blue.urls.sync, `SELECT pg_create_logical_replication_slot('s_${blue.database}', 'pgoutput')`);
     await withClient(blue.urls.app, async (session) => {
       await session.query(
         `BEGIN; INSERT INTO user_settings DEFAULT VALUES; PREPARE TRANSACTION 'p_${blue.database}'`,
-      );
-      await rows(
-        blue.urls.sync,
-        `SELECT pg_create_logical_replication_slot('s_${blue.database}', 'pgoutput')`,
       );
       const held = session.query('SELECT pg_sleep(600)').catch((error: { code: string }) => error.code);
       await pair.drop();
