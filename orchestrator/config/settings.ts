@@ -1,0 +1,70 @@
+import type { Secret } from './secret.ts';
+import type { OptionName } from './tree.ts';
+
+/** Where a value came from; the first one in this order that has it wins. */
+export type Origin = 'flag' | 'environment' | 'file' | 'default';
+
+/** A connection URL, or the file to read it from: anew at every connect, so that a rotated password is picked up. */
+export type UrlSource =
+  | { readonly kind: 'url'; readonly url: Secret }
+  | { readonly kind: 'file'; readonly path: string };
+
+/** Everything a run can be told, typed, with units in the names. Says nothing about who asked: see `origins`. */
+export interface Settings {
+  readonly migration: string;
+  readonly urls: { readonly blue: UrlSource | null; readonly green: UrlSource | null };
+  readonly schemas: { readonly source: string; readonly org: string };
+  readonly environment: string | null;
+  readonly reason: string | null;
+
+  readonly freezeBudgetMs: number;
+  readonly maxLagBytes: bigint;
+  readonly maxSweepAgeMs: number;
+  readonly acceptParked: number | 'all';
+  readonly timeoutMs: number;
+
+  readonly sweepIntervalMs: number;
+  readonly copyWorkers: number;
+  /** null: unlimited. */
+  readonly maxCopyBytesPerSecond: number | null;
+  readonly truncate: 'apply' | 'refuse';
+  readonly compatView: boolean;
+  /** null: no listener. */
+  readonly metricsListen: { readonly host: string; readonly port: number } | null;
+
+  readonly traffic: Traffic;
+
+  readonly output: 'table' | 'json';
+  readonly logFormat: 'text' | 'json';
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+
+  readonly origins: Readonly<Record<OptionName, Origin>>;
+}
+
+export type Traffic =
+  | { readonly driver: 'none' }
+  | { readonly driver: 'command'; readonly command: string }
+  | { readonly driver: 'pgbouncer' }
+  | { readonly driver: 'kubernetes' };
+
+/**
+ * The limits of a handover that were given, not defaulted: they travel with the request (DESIGN 7), and the runner's
+ * own settings hold for the rest. JSON-safe.
+ */
+export interface GivenLimits {
+  freezeBudgetMs?: number;
+  maxLagBytes?: string;
+  maxSweepAgeMs?: number;
+  acceptParked?: number | 'all';
+}
+
+/** @returns what of the handover's limits was given by flag, environment or file. */
+export function givenLimits(settings: Settings): GivenLimits {
+  const given = (name: OptionName): boolean => settings.origins[name] !== 'default';
+  return {
+    ...(given('freeze-budget') ? { freezeBudgetMs: settings.freezeBudgetMs } : {}),
+    ...(given('max-lag') ? { maxLagBytes: settings.maxLagBytes.toString() } : {}),
+    ...(given('max-sweep-age') ? { maxSweepAgeMs: settings.maxSweepAgeMs } : {}),
+    ...(given('accept-parked') ? { acceptParked: settings.acceptParked } : {}),
+  };
+}

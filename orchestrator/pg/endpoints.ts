@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+import type { Settings } from '../config/settings.ts';
+import { failure } from '../errors/failure.ts';
+import { type Endpoint, parseEndpoint } from './endpoint.ts';
+import { SIDES, type Side } from './side.ts';
+
+/**
+ * The connection of a side, from its URL or from the file the URL is mounted in.
+ * @throws OrchestrateError CONFIG_INVALID when there is none, or it cannot be used; never repeats it.
+ */
+export function endpointOf(settings: Pick<Settings, 'urls'>, side: Side): Endpoint {
+  const source = settings.urls[side];
+  if (source === null)
+    throw failure('CONFIG_INVALID', {
+      message: `the ${side} database is not named`,
+      expected: `ORCHESTRATE_${side.toUpperCase()}_URL, ORCHESTRATE_${side.toUpperCase()}_URL_FILE or --${side}-url`,
+      found: 'none of them',
+      fix: `export ORCHESTRATE_${side.toUpperCase()}_URL=postgres://user@host:5432/database`,
+    });
+  return parseEndpoint(side, source.kind === 'url' ? source.url.reveal() : readUrl(side, source.path));
+}
+
+/** The connections of both sides, as they are configured at this moment. @throws OrchestrateError CONFIG_INVALID */
+export function endpointsOf(settings: Pick<Settings, 'urls'>): Readonly<Record<Side, Endpoint>> {
+  const [blue, green] = SIDES.map((side) => endpointOf(settings, side)) as [Endpoint, Endpoint];
+  return { blue, green };
+}
+
+function readUrl(side: Side, path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    throw failure('CONFIG_INVALID', {
+      message: `the file of the ${side} URL cannot be read`,
+      expected: `a readable file at ${path}`,
+      found: (error as NodeJS.ErrnoException).code ?? 'an error',
+      fix: `check --${side}-url-file and the rights of that file`,
+    });
+  }
+  if (text === '')
+    throw failure('CONFIG_INVALID', {
+      message: `the file of the ${side} URL is empty`,
+      expected: `postgres://user@host:port/database in ${path}`,
+      found: 'nothing',
+    });
+  return text;
+}
