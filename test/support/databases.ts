@@ -35,7 +35,11 @@ export interface OwnPair extends Pair {
   readonly servers: { readonly blue: EmbeddedServer; readonly green: EmbeddedServer };
 }
 
-/** Creates a pair on the servers that all tests share. Names are unique, so files can run side by side. */
+/**
+ * Creates a pair on the servers that all tests share. Names are unique, so files can run side by side; but a
+ * transaction that stays open holds up the creation of every slot on its server, whatever the database, so a test
+ * that leaves one open for long takes `ownPair`.
+ */
 export async function freshPair(): Promise<Pair> {
   const servers = await sharedServers();
   const suffix = randomBytes(6).toString('hex');
