@@ -156,6 +156,13 @@ export const CONTROL_GREEN = `
     settings_id integer UNIQUE
   );
 
+  -- Organisations that were inserted while green served, with the user whose own one their name first said.
+  CREATE TABLE orchestrator.born_org (
+    org_id integer PRIMARY KEY,
+    k      integer
+  );
+  CREATE INDEX ON orchestrator.born_org (k);
+
   -- Users whose constants green has changed: they are no longer compared with the rule that made them.
   CREATE TABLE orchestrator.diverged (
     table_name text NOT NULL,
@@ -190,6 +197,13 @@ export const CONTROL_GREEN = `
     kind       text NOT NULL,
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     body       jsonb NOT NULL
+  );
+
+  -- What only the runner knows, for status: lag, delta, gates. Old ones are worth nothing.
+  CREATE TABLE orchestrator.observation (
+    migration text PRIMARY KEY,
+    at        timestamptz NOT NULL,
+    body      jsonb NOT NULL
   );
 
   CREATE TABLE orchestrator.counter (
