@@ -59,7 +59,8 @@ export function inverseList(): string {
   return SOURCE_COLUMNS.map((c) => `${inverseOf(c)} AS ${ident(c.name)}`).join(', ');
 }
 
-function inverseOf(c: SourceColumn): string {
+/** @returns one column of the inverse, over `u` and `s`. */
+export function inverseOf(c: SourceColumn): string {
   if (c.home === 'key') return 'u."id"';
   if (c.home === 'user') return `u.${ident(c.as)}`;
   // A user of the org model may have lost the settings row of their own: the old table's default stands in for a
