@@ -15,7 +15,7 @@ export const INSERT_BENCH_ROWS = `
     'CodeActAgent',
     'litellm_proxy/prod/claude-sonnet-4-20250514',
     md5($3 || ':a:' || n) || md5($3 || ':b:' || n) || md5($3 || ':c:' || n)
-      || md5($3 || ':d:' || n) || md5($3 || ':e:' || n),
+      || md5($3 || ':d:' || n) || md5($3 || ':e:' || n) || md5($3 || ':f:' || n) || md5($3 || ':g:' || n),
     'https://llm-proxy.app.example.dev/a',
     CASE n % 10 WHEN 0 THEN 2 WHEN 1 THEN 4 ELSE 1 END,
     n % 5 = 0,
@@ -24,6 +24,6 @@ export const INSERT_BENCH_ROWS = `
     n % 2 = 0,
     CASE WHEN n % 5 = 0 THEN 0 ELSE 4 END,
     timestamp '2025-01-01' + n * interval '1.000001 s',
-    CASE WHEN n % 2 = 0 THEN json '{"sse_servers": [], "stdio_servers": [], "shttp_servers": []}' END,
+    CASE WHEN n % 4 <> 0 THEN json '{"sse_servers": [], "stdio_servers": [], "shttp_servers": []}' END,
     CASE WHEN n % 4 = 0 THEN 'llm' END
   FROM generate_series($1::integer, $2::integer) AS n`;
