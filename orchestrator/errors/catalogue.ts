@@ -20,6 +20,7 @@ export const CATALOGUE = {
   // usage
   CONFIG_INVALID: entry(2, 'a flag, variable or configuration value cannot be used', 'orchestrate --help'),
   CONFIRMATION_NEEDED: entry(2, 'the command changes things and was not confirmed', 'add --yes, or run it on a terminal and type the migration name'),
+  METRICS_LISTEN: entry(1, 'the address of the metrics cannot be used', 'choose another address with --metrics-listen HOST:PORT, or --metrics-listen off'),
   // connections
   CANNOT_CONNECT: entry(4, 'a database cannot be reached', 'check host, port, firewall and that the server runs; then run the same command again', 'transient'),
   AUTHENTICATION: entry(4, 'a database refused the login', 'check user, password, database name and pg_hba.conf', 'never'),
@@ -37,6 +38,9 @@ export const CATALOGUE = {
   HANDOVER_ABORTED: entry(5, 'the handover was undone; the serving side is unchanged', 'orchestrate status, then the same command again'),
   HANDOVER_UNFINISHED: entry(6, 'a handover was decided but is not finished', 'orchestrate run'),
   ABORT_UNFINISHED: entry(6, 'abort could not remove everything', 'make the named side reachable, then orchestrate abort'),
+  TRAFFIC_FAILED: entry(5, 'the traffic driver could not move the clients', 'see what the driver printed, then the same command again'),
+  STRAGGLERS: entry(5, 'open transactions kept the write lock from being taken', 'end the named sessions, then the same command again'),
+  BOTH_STANDBY: entry(1, 'the two sides do not agree on who serves', 'orchestrate status; do not open either side by hand'),
   // lease and requests
   LEASE_HELD: entry(7, 'another runner holds the lease', 'orchestrate status', 'transient'),
   LEASE_LOST: entry(7, 'this runner lost its lease and has stopped', 'orchestrate status', 'transient'),
