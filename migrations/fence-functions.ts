@@ -83,21 +83,21 @@ export const FENCE_FUNCTIONS = `
   BEGIN
     PERFORM orchestrator.lock_tables(tables, wait_ms);
     PERFORM FROM orchestrator.side AS s
-    WHERE s.migration = freeze.migration AND s.epoch = freeze.epoch AND s.generation = freeze.generation
+    WHERE s.migration = "freeze".migration AND s.epoch = "freeze".epoch AND s.generation = "freeze".generation
       AND s.role = 'serving' FOR SHARE;
     IF NOT FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'ORC01', MESSAGE = 'epoch, generation or role has changed';
     END IF;
-    IF orchestrator.now_seconds() >= freeze.deadline THEN
+    IF orchestrator.now_seconds() >= "freeze".deadline THEN
       RAISE EXCEPTION USING ERRCODE = 'ORC03', MESSAGE = 'the deadline of the freeze has passed';
     END IF;
     IF EXISTS (SELECT FROM orchestrator.fence(tables) AS f
                WHERE NOT (f.state = 'open' OR (f.state = 'leased' AND f.deadline <= orchestrator.now_seconds()))) THEN
       RAISE EXCEPTION USING ERRCODE = 'ORC02', MESSAGE = 'the fence is neither open nor lapsed';
     END IF;
-    PERFORM orchestrator.set_fence(tables, 'leased', freeze.deadline, freeze.attempt, freeze.migration);
+    PERFORM orchestrator.set_fence(tables, 'leased', "freeze".deadline, "freeze".attempt, "freeze".migration);
     late := orchestrator.late_passes();
-    barrier := pg_logical_emit_message(true, freeze.prefix, 'barrier:' || freeze.attempt);
+    barrier := pg_logical_emit_message(true, "freeze".prefix, 'barrier:' || "freeze".attempt);
     frozen_at := orchestrator.now_seconds();
     RETURN NEXT;
   END $$;
