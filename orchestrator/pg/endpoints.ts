@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Settings } from '../config/settings.ts';
-import { failure } from '../errors/failure.ts';
+import { failure, OrchestrateError } from '../errors/failure.ts';
+import { rememberUrl } from '../log/redact.ts';
 import { type Endpoint, parseEndpoint } from './endpoint.ts';
 import { SIDES, type Side } from './side.ts';
 
@@ -22,8 +23,28 @@ export function endpointOf(settings: Pick<Settings, 'urls'>, side: Side): Endpoi
 
 /** The connections of both sides, as they are configured at this moment. @throws OrchestrateError CONFIG_INVALID */
 export function endpointsOf(settings: Pick<Settings, 'urls'>): Readonly<Record<Side, Endpoint>> {
-  const [blue, green] = SIDES.map((side) => endpointOf(settings, side)) as [Endpoint, Endpoint];
-  return { blue, green };
+  const found: Partial<Record<Side, Endpoint>> = {};
+  const errors: OrchestrateError[] = [];
+  for (const side of SIDES)
+    try {
+      found[side] = endpointOf(settings, side);
+    } catch (error) {
+      if (!(error instanceof OrchestrateError)) throw error;
+      errors.push(error);
+    }
+  const { blue, green } = found;
+  if (blue !== undefined && green !== undefined) return { blue, green };
+  const [first, second] = errors;
+  if (first === undefined || second === undefined) throw first ?? failure('INTERNAL');
+  // Both at once: nobody wants to mend one and then be told of the other.
+  const both = (part: 'expected' | 'found' | 'fix') =>
+    [first, second].flatMap((e) => e.detail[part] ?? []).join('; ');
+  throw failure('CONFIG_INVALID', {
+    message: `${first.message}; ${second.message}`,
+    expected: both('expected'),
+    found: both('found'),
+    ...(both('fix') === '' ? {} : { fix: both('fix') }),
+  });
 }
 
 function readUrl(side: Side, path: string): string {
@@ -44,5 +65,6 @@ function readUrl(side: Side, path: string): string {
       expected: `postgres://user@host:port/database in ${path}`,
       found: 'nothing',
     });
+  rememberUrl(text);
   return text;
 }

@@ -1,0 +1,200 @@
+import { failure } from '../errors/failure.ts';
+import { rememberUrl } from '../log/redact.ts';
+import { readConfigFile } from './file.ts';
+import { nearest } from './nearest.ts';
+import { describeProblems, type Problem } from './problem.ts';
+import { Secret } from './secret.ts';
+import type { Origin, Settings, Traffic, UrlSource } from './settings.ts';
+import { environmentName, expectation, OPTION_NAMES, type OptionName, optionOf } from './tree.ts';
+import { type Values, validateLayer } from './validate.ts';
+
+export interface Sources {
+  /** Options given as flags, by name. */
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+type Layer = { readonly origin: Origin; readonly values: Values };
+
+/**
+ * Puts the settings together: flags over environment over file over defaults. Names that only look like ours in the
+ * environment are ignored (Kubernetes injects `ORCHESTRATE_*` for a Service of that name); in a file they are refused.
+ * @throws OrchestrateError CONFIG_INVALID that names every problem at once, with where, what was expected and the fix.
+ */
+export function loadSettings(sources: Sources): Settings {
+  const problems: Problem[] = [];
+  const flags = check('flag', sources.flags, (name) => `--${name}`, problems);
+  const variables: Record<string, unknown> = {};
+  for (const name of OPTION_NAMES) {
+    const text = sources.environment[environmentName(name)];
+    // A variable that is set to nothing is how a pod template says "not set".
+    if (text !== undefined && text !== '') variables[name] = text;
+  }
+  const environment = check('environment', variables, environmentName, problems);
+  const path = flags.values.config ?? environment.values.config;
+  const file = path === undefined ? [] : [fromFile(path, problems)];
+  const defaults: Layer = {
+    origin: 'default',
+    values: validateLayer(
+      Object.fromEntries(
+        OPTION_NAMES.flatMap((n) => (optionOf(n).default === undefined ? [] : [[n, optionOf(n).default]])),
+      ),
+    ).values,
+  };
+  const layers = [flags, environment, ...file, defaults];
+  const settings = assemble(layers, problems);
+  if (problems.length > 0) throw invalid(problems);
+  return settings;
+}
+
+function check(
+  origin: Origin,
+  given: Readonly<Record<string, unknown>>,
+  where: (name: OptionName) => string,
+  problems: Problem[],
+): Layer {
+  const { values, bad } = validateLayer(given);
+  for (const name of bad) problems.push(wrongValue(name, where(name), given[name]));
+  return { origin, values };
+}
+
+function wrongValue(name: OptionName, path: string, value: unknown): Problem {
+  const option = optionOf(name);
+  return {
+    path,
+    expected: expectation(option),
+    found: option.kind === 'secret' ? 'something else' : describeValue(value),
+    fix: option.default === undefined ? 'correct it or leave it out' : `correct it, e.g. ${option.default}`,
+  };
+}
+
+/** A value as an error may show it: what it is, and its text when it is short and has no credentials. */
+function describeValue(value: unknown): string {
+  if (value === null) return 'nothing';
+  if (Array.isArray(value)) return 'more than one value';
+  if (typeof value === 'object') return 'nested keys';
+  const text = String(value);
+  if (text.trim() === '') return 'empty text';
+  if (/:\/\/|password/i.test(text)) return 'text that looks like a URL or a password';
+  return text.length > 40 ? `${JSON.stringify(text.slice(0, 40))}…` : JSON.stringify(text);
+}
+
+function fromFile(path: string, problems: Problem[]): Layer {
+  const read = readConfigFile(path);
+  if ('problem' in read) {
+    problems.push(read.problem);
+    return { origin: 'file', values: {} };
+  }
+  const where = (name: string) => `${name} in ${path}`;
+  const { values, bad, unknown } = validateLayer(read.values);
+  for (const name of bad) problems.push(wrongValue(name, where(name), read.values[name]));
+  const allowed = OPTION_NAMES.filter((name) => optionOf(name).notInFile !== true);
+  for (const key of unknown) {
+    const near = nearest(key, allowed);
+    problems.push({
+      path: where(key.slice(0, 60)),
+      expected: near === undefined ? 'a known option' : `the option ${near}`,
+      found: 'an unknown key',
+      fix:
+        near === undefined ? 'remove it; orchestrate run --help lists the options' : `rename it to ${near}`,
+    });
+  }
+  for (const name of OPTION_NAMES)
+    if (optionOf(name).notInFile === true && values[name] !== undefined) {
+      problems.push({
+        path: where(name),
+        expected: 'options only',
+        found: name,
+        fix: `give --${name} as a flag`,
+      });
+      delete values[name];
+    }
+  return { origin: 'file', values };
+}
+
+/** Merges the layers and checks what depends on more than one option. */
+function assemble(layers: readonly Layer[], problems: Problem[]): Settings {
+  const merged: Values = {};
+  const origins = {} as Record<OptionName, Origin>;
+  for (const name of OPTION_NAMES) {
+    const layer = layers.find((l) => l.values[name] !== undefined);
+    origins[name] = layer?.origin ?? 'default';
+    if (layer !== undefined) Object.assign(merged, { [name]: layer.values[name] });
+  }
+  const v = merged as Required<Values>;
+  return {
+    migration: v.migration,
+    urls: { blue: url('blue', layers, problems), green: url('green', layers, problems) },
+    schemas: { source: v['source-schema'], org: v['org-schema'] },
+    environment: merged.environment ?? null,
+    reason: merged.reason ?? null,
+    freezeBudgetMs: v['freeze-budget'],
+    maxLagBytes: v['max-lag'],
+    maxSweepAgeMs: v['max-sweep-age'],
+    acceptParked: v['accept-parked'],
+    timeoutMs: v.timeout,
+    sweepIntervalMs: v['sweep-interval'],
+    copyWorkers: v['copy-workers'],
+    maxCopyBytesPerSecond: merged['max-copy-rate'] === undefined ? null : Number(merged['max-copy-rate']),
+    truncate: v.truncate,
+    compatView: v['compat-view'],
+    metricsListen: v['metrics-listen'] === 'off' ? null : v['metrics-listen'],
+    traffic: traffic(merged, problems),
+    output: v.output,
+    logFormat: v['log-format'],
+    logLevel: v['log-level'],
+    origins,
+  };
+}
+
+/** The URL of a side, from the first layer that names it, as text or as a file: not both in one layer. */
+function url(side: 'blue' | 'green', layers: readonly Layer[], problems: Problem[]): UrlSource | null {
+  for (const { values, origin } of layers) {
+    const text = values[`${side}-url`];
+    const path = values[`${side}-url-file`];
+    if (text !== undefined && path !== undefined)
+      problems.push({
+        path: `${side}-url and ${side}-url-file (${origin})`,
+        expected: 'one of them',
+        found: 'both',
+        fix: 'leave one of them out',
+      });
+    if (path !== undefined) return { kind: 'file', path };
+    if (text !== undefined) {
+      rememberUrl(text);
+      return { kind: 'url', url: new Secret(text) };
+    }
+  }
+  return null;
+}
+
+function traffic(values: Values, problems: Problem[]): Traffic {
+  const driver = values.traffic ?? 'none';
+  if (driver !== 'command') return { driver };
+  const command = values['traffic-command'];
+  if (command === undefined)
+    problems.push({
+      path: 'traffic-command',
+      expected: 'a program, because traffic is command',
+      found: 'nothing',
+      fix: 'add --traffic-command CMD',
+    });
+  return { driver, command: command ?? '' };
+}
+
+function invalid(problems: readonly Problem[]): Error {
+  const [first, ...rest] = problems as readonly [Problem, ...Problem[]];
+  if (rest.length === 0)
+    return failure('CONFIG_INVALID', {
+      message: `${first.path} cannot be used`,
+      expected: first.expected,
+      found: first.found,
+      fix: first.fix,
+    });
+  return failure('CONFIG_INVALID', {
+    message: `the configuration has ${problems.length} problems:\n${describeProblems(problems)}`,
+    expected: problems.map((p) => `${p.path}: ${p.expected}`).join('; '),
+    found: problems.map((p) => `${p.path}: ${p.found}`).join('; '),
+    fix: problems.map((p) => `${p.path}: ${p.fix}`).join('; '),
+  });
+}

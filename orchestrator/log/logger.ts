@@ -1,0 +1,67 @@
+import { pino } from 'pino';
+import type { Log } from './log.ts';
+import { printable, scrub } from './redact.ts';
+
+const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+type Level = (typeof LEVELS)[number];
+
+export interface LoggerOptions {
+  readonly format: 'text' | 'json';
+  readonly level: Level;
+  /** In every line. */
+  readonly migration: string;
+  /** Where lines go, whole; stderr unless a test wants them. */
+  readonly write?: (line: string) => void;
+}
+
+/**
+ * The log on stderr: one line a fact, for people (`text`) or for machines (`json`, by pino). Both are written
+ * synchronously: the last line before a crash is the one that matters. Fields are redacted before either sees them.
+ */
+export function createLogger(options: LoggerOptions): Log {
+  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  return options.format === 'json' ? jsonLog(options, write) : textLog(options, write);
+}
+
+function jsonLog(options: LoggerOptions, write: (line: string) => void): Log {
+  const logger = pino(
+    {
+      level: options.level,
+      base: { migration: options.migration },
+      messageKey: 'message',
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    { write },
+  );
+  const at = (level: Level) => (fields: object, message: string) =>
+    logger[level](printable(fields) as object, scrub(message));
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+function textLog(options: LoggerOptions, write: (line: string) => void): Log {
+  const least = LEVELS.indexOf(options.level);
+  const at =
+    (level: Level) =>
+    (fields: object, message: string): void => {
+      if (LEVELS.indexOf(level) < least) return;
+      const time = new Date().toISOString();
+      const facts = Object.entries(printable(fields) as object).map(
+        ([name, value]) => ` ${name}=${plain(value)}`,
+      );
+      write(`${time} ${level.toUpperCase().padEnd(5)} ${oneLine(scrub(message))}${facts.join('')}\n`);
+    };
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+/** A field's value on one line: bare when it is a plain word, else as JSON. */
+function plain(value: unknown): string {
+  if (typeof value === 'string') return /^[^\s="]+$/.test(value) ? value : JSON.stringify(value);
+  return JSON.stringify(value) ?? '';
+}
+
+/** Control characters of a server's message must not start a line or move a terminal's cursor. */
+function oneLine(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+}
