@@ -28,7 +28,15 @@ export const CONTROL_BOTH = `
     generation bigint NOT NULL DEFAULT 0,
     role       text NOT NULL CHECK (role IN ('serving', 'standby')),
     -- Where the stream that leaves this side starts, once it has been opened by a handover.
-    position   pg_lsn
+    position   pg_lsn,
+    -- Set before anything of ours is taken away here: whoever comes next goes on with that and nothing else.
+    ending     text CHECK (ending IN ('aborting', 'finalizing'))
+  );
+
+  -- What this side was like before us, so that abort and finalize can leave it so. Written once, never updated.
+  CREATE TABLE orchestrator.before (
+    name  text PRIMARY KEY,
+    value jsonb NOT NULL
   );
 
   -- One row a decision taken on this side: the point of no return of a handover away from it.

@@ -92,7 +92,9 @@ export async function setFence(
 /** Removes triggers and function in the caller's transaction; nothing happens where they are gone already. */
 export async function removeFence(client: ClientBase, ctx: Context, side: Side): Promise<void> {
   for (const table of fencedTables(ctx, side)) {
-    const { rows } = await client.query<{ found: boolean }>('SELECT to_regclass($1) IS NOT NULL AS found', [table]);
+    const { rows } = await client.query<{ found: boolean }>('SELECT to_regclass($1) IS NOT NULL AS found', [
+      table,
+    ]);
     if (rows[0]?.found) await client.query(`DROP TRIGGER IF EXISTS ${ident(FENCE_NAME)} ON ${table}`);
   }
   await client.query(`DROP FUNCTION IF EXISTS ${ident(schemaOf(ctx, side))}.${ident(FENCE_NAME)}()`);
@@ -120,14 +122,20 @@ export async function readFence(
   ctx: Pick<Context, 'schemas'>,
   side: Side,
 ): Promise<Fence & { readonly clock: number }> {
-  const { rows } = await client.query<{ state: FenceState; deadline: string | null; attempt: string | null; clock: string }>(
-    'SELECT state, deadline, attempt, orchestrator.now_seconds() AS clock FROM orchestrator.fence($1)',
-    [fencedTables(ctx, side)],
-  );
+  const { rows } = await client.query<{
+    state: FenceState;
+    deadline: string | null;
+    attempt: string | null;
+    clock: string;
+  }>('SELECT state, deadline, attempt, orchestrator.now_seconds() AS clock FROM orchestrator.fence($1)', [
+    fencedTables(ctx, side),
+  ]);
   const first = rows[0];
   if (!first) return { state: 'absent', deadline: null, attempt: null, clock: 0 };
   const clock = Number(first.clock);
-  const same = rows.every((r) => r.state === first.state && r.deadline === first.deadline && r.attempt === first.attempt);
+  const same = rows.every(
+    (r) => r.state === first.state && r.deadline === first.deadline && r.attempt === first.attempt,
+  );
   const deadline = first.deadline === null ? null : Number(first.deadline);
   if (!same) return { state: 'broken', deadline: null, attempt: null, clock };
   const lapsed = first.state === 'leased' && deadline !== null && deadline <= clock;
@@ -138,7 +146,8 @@ export async function readFence(
 export function fenceFailure(error: unknown, side: Side, action: string): unknown {
   const state = (error as { code?: string }).code;
   const found = (error as Error).message;
-  if (state === 'ORC01') return failure('STALE_EPOCH', { message: `${action} on ${side} was refused`, found, cause: error });
+  if (state === 'ORC01')
+    return failure('STALE_EPOCH', { message: `${action} on ${side} was refused`, found, cause: error });
   if (state === 'ORC02' || state === 'ORC03')
     return failure('HANDOVER_ABORTED', { message: `${action} on ${side} was refused`, found, cause: error });
   return error;

@@ -13,6 +13,7 @@ import { readSide } from '../state/store.ts';
 const RENEW_EVERY_MS = 5_000;
 const LEASE_SECONDS = 15;
 const BUMP_LOCK_MS = 500;
+const STALE_LOOKS = 10;
 
 /**
  * The runner's lease (DESIGN 4): advisory locks on both sides on connections of their own, and an epoch on both that
@@ -28,7 +29,12 @@ export class Lease {
   private readonly names: Names;
   private readonly clients: Readonly<Record<Side, pg.Client>>;
 
-  private constructor(names: Names, clients: Readonly<Record<Side, pg.Client>>, holder: string, epoch: bigint) {
+  private constructor(
+    names: Names,
+    clients: Readonly<Record<Side, pg.Client>>,
+    holder: string,
+    epoch: bigint,
+  ) {
     this.names = names;
     this.clients = clients;
     this.holder = holder;
@@ -69,7 +75,8 @@ export class Lease {
       blue = await open('blue');
       const clients = { blue, green };
       // Green first, always: two runners that took one lock each would wait for each other.
-      for (const side of ['green', 'blue'] as const) await takeLock(clients[side], clients.green, names, wait, signal);
+      for (const side of ['green', 'blue'] as const)
+        await takeLock(clients[side], clients.green, names, wait, signal);
       const holder = `${os.hostname()}:${process.pid}`;
       const epoch = await bumpEpochs(names, endpoints, clients);
       await clients.green.query(
@@ -107,10 +114,10 @@ export class Lease {
     await this.renewing;
     if (!controlGone && !this.lost.signal.aborted)
       await this.clients.green
-        .query('UPDATE orchestrator.lease SET lease_until = clock_timestamp() WHERE migration = $1 AND epoch = $2', [
-          this.names.migration,
-          this.currentEpoch.toString(),
-        ])
+        .query(
+          'UPDATE orchestrator.lease SET lease_until = clock_timestamp() WHERE migration = $1 AND epoch = $2',
+          [this.names.migration, this.currentEpoch.toString()],
+        )
         .catch(() => {});
     for (const side of SIDES) await this.clients[side].end().catch(() => {});
   }
@@ -163,19 +170,23 @@ async function takeLock(
   wait: boolean,
   signal: AbortSignal,
 ): Promise<void> {
+  let stale = 0;
   for (;;) {
-    const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1::bigint) AS taken', [
-      names.leaseLock,
-    ]);
+    const { rows } = await client.query<{ taken: boolean }>(
+      'SELECT pg_try_advisory_lock($1::bigint) AS taken',
+      [names.leaseLock],
+    );
     if (rows[0]?.taken) return;
     const { rows: leases } = await green.query<{ holder: string; over: boolean }>(
       'SELECT holder, lease_until < clock_timestamp() AS over FROM orchestrator.lease WHERE migration = $1',
       [names.migration],
     );
     // A holder that has not renewed is stopped or cut off: its sessions are ended, its late writes meet the new epoch.
-    if (leases[0]?.over !== false) await terminateHolders(client, names);
-    else if (!wait)
-      throw failure('LEASE_HELD', { expected: 'a free lease', found: `held by ${leases[0].holder}` });
+    // Seen stale for a while: whoever took the lock a moment ago has not written its lease yet.
+    stale = leases[0]?.over === false ? 0 : stale + 1;
+    if (stale > STALE_LOOKS) await terminateHolders(client, names);
+    else if (!wait && stale === 0)
+      throw failure('LEASE_HELD', { expected: 'a free lease', found: `held by ${leases[0]?.holder}` });
     await delay(200, undefined, { signal }).catch(() => {
       throw failure('TERMINATED');
     });
@@ -200,9 +211,15 @@ async function bumpEpochs(
   endpoints: Readonly<Record<Side, Endpoint>>,
   clients: Readonly<Record<Side, pg.Client>>,
 ): Promise<bigint> {
-  const rows = { blue: await readSide(clients.blue, names.migration), green: await readSide(clients.green, names.migration) };
+  const rows = {
+    blue: await readSide(clients.blue, names.migration),
+    green: await readSide(clients.green, names.migration),
+  };
   if (!rows.blue || !rows.green)
-    throw failure('WRONG_PHASE', { expected: 'a control schema on both sides', found: 'none on one of them' });
+    throw failure('WRONG_PHASE', {
+      expected: 'a control schema on both sides',
+      found: 'none on one of them',
+    });
   const next = (rows.blue.epoch > rows.green.epoch ? rows.blue.epoch : rows.green.epoch) + 1n;
   for (const side of SIDES) await bumpEpoch(clients[side], endpoints[side], names, next);
   return next;

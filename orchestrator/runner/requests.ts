@@ -1,15 +1,10 @@
 import type { ClientBase } from 'pg';
 import type { Claim } from '../state/claim.ts';
 import { actor } from '../state/journal.ts';
+import type { Request } from '../state/request.ts';
 
-/** The commands that are written as requests and carried out by the runner. */
-export type RequestCommand = 'verify' | 'cutover' | 'revert' | 'abort' | 'finalize' | 'pause' | 'resume';
-
-export interface Request {
-  readonly id: string;
-  readonly command: RequestCommand;
-  readonly options: Readonly<Record<string, unknown>>;
-}
+/** A request as it stands in the table. */
+export type ClaimedRequest = Request & { readonly id: string };
 
 /** What a carried-out request leaves: the exit code and the JSON document of its command. */
 export interface Outcome {
@@ -20,39 +15,55 @@ export interface Outcome {
 /** The channel on green that wakes runner and followers. */
 export const CHANNEL = 'orchestrate';
 
-/** Writes a request; it is void after `timeoutMs` unless a runner of a later epoch has cancelled it before. */
+/**
+ * Writes a request; `claimed` when it is for a runner in this very process. It is void after `timeoutMs` unless a runner of a later epoch has cancelled it before.
+ */
 export async function writeRequest(
   green: ClientBase,
   migration: string,
-  command: RequestCommand,
-  options: object,
+  request: Request,
   timeoutMs: number,
+  status: 'pending' | 'claimed',
 ): Promise<string> {
   const { rows } = await green.query<{ id: string }>(
-    `INSERT INTO orchestrator.request (migration, command, options, by, epoch, expires_at)
+    `INSERT INTO orchestrator.request (migration, command, options, by, epoch, expires_at, status)
      SELECT $1, $2, $3::jsonb, $4::jsonb || jsonb_build_object('database_user', session_user), s.epoch,
-            clock_timestamp() + make_interval(secs => $5)
+            clock_timestamp() + make_interval(secs => $5), $6
      FROM orchestrator.side AS s
      WHERE s.migration = $1
      RETURNING id::text`,
-    [migration, command, JSON.stringify(options), JSON.stringify(actor()), timeoutMs / 1000],
+    [
+      migration,
+      request.command,
+      JSON.stringify(request.options),
+      JSON.stringify(actor()),
+      timeoutMs / 1000,
+      status,
+    ],
   );
   await green.query(`SELECT pg_notify('${CHANNEL}', 'request')`);
   return rows[0]?.id ?? '';
 }
 
-/** Claims the oldest request that is still wanted, of this epoch only: a request never outlives its runner. */
-export async function claimRequest(green: ClientBase, claim: Claim): Promise<Request | null> {
-  const { rows } = await green.query<Request>(
+/**
+ * Claims the oldest request that is still wanted and was written since this runner took the lease: a request never
+ * outlives the runner it was written for (HISTORIES 23).
+ */
+export async function claimRequest(
+  green: ClientBase,
+  migration: string,
+  sinceEpoch: bigint,
+): Promise<ClaimedRequest | null> {
+  const { rows } = await green.query<ClaimedRequest>(
     `UPDATE orchestrator.request AS r SET status = 'claimed'
      WHERE r.id = (
        SELECT id FROM orchestrator.request
-       WHERE migration = $1 AND status = 'pending' AND epoch = $2 AND expires_at > clock_timestamp() AND NOT cancel
+       WHERE migration = $1 AND status = 'pending' AND epoch >= $2 AND expires_at > clock_timestamp() AND NOT cancel
        ORDER BY id
        LIMIT 1
        FOR UPDATE SKIP LOCKED)
      RETURNING r.id::text, r.command, r.options`,
-    [claim.migration, claim.epoch.toString()],
+    [migration, sinceEpoch.toString()],
   );
   return rows[0] ?? null;
 }
@@ -76,7 +87,10 @@ export async function announceOutcome(green: ClientBase, id: string, outcome: Ou
 
 /** @returns whether the operator wants the request stopped. */
 export async function isCancelled(green: ClientBase, id: string): Promise<boolean> {
-  const { rows } = await green.query<{ cancel: boolean }>('SELECT cancel FROM orchestrator.request WHERE id = $1', [id]);
+  const { rows } = await green.query<{ cancel: boolean }>(
+    'SELECT cancel FROM orchestrator.request WHERE id = $1',
+    [id],
+  );
   return rows[0]?.cancel === true;
 }
 

@@ -1,17 +1,7 @@
 import os from 'node:os';
 import type { ClientBase } from 'pg';
 import type { Claim } from './claim.ts';
-
-/** One line of the append-only record of what was decided. `detail` holds LSNs, counts and times, never values. */
-export interface JournalEntry {
-  readonly id: string;
-  readonly at: string;
-  readonly epoch: string;
-  readonly generation: string;
-  readonly event: string;
-  readonly detail: Readonly<Record<string, unknown>>;
-  readonly by: Readonly<Record<string, unknown>>;
-}
+import type { JournalEntry } from './documents.ts';
 
 const APPEND = `
   INSERT INTO orchestrator.journal (migration, epoch, generation, event, detail, by)
@@ -28,7 +18,7 @@ export function actor(): { os_user: string; host: string; pid: number } {
   return { os_user: user, host: os.hostname(), pid: process.pid };
 }
 
-/** Appends one entry in the caller's transaction, or in one of its own. LSNs and counts may be bigint. */
+/** Appends one entry (LSNs, counts and times, never values) in the caller's transaction, or in one of its own. LSNs and counts may be bigint. */
 export async function appendJournal(
   client: ClientBase,
   claim: Claim,
@@ -55,7 +45,11 @@ const READ = `
   LIMIT 500`;
 
 /** @returns up to 500 entries after `after`, oldest first. */
-export async function readJournal(client: ClientBase, migration: string, after: string): Promise<JournalEntry[]> {
+export async function readJournal(
+  client: ClientBase,
+  migration: string,
+  after: string,
+): Promise<JournalEntry[]> {
   const { rows } = await client.query<JournalEntry>(READ, [migration, after]);
   return rows;
 }

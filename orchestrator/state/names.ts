@@ -25,7 +25,9 @@ export interface Schemas {
 function slug(migration: string): string {
   const plain = migration.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_');
   const hash = createHash('sha256').update(migration).digest('hex').slice(0, 8);
-  return plain === migration.replaceAll('-', '_') && plain.length <= 30 ? plain : `${plain.slice(0, 30)}_${hash}`;
+  return plain === migration.replaceAll('-', '_') && plain.length <= 30
+    ? plain
+    : `${plain.slice(0, 30)}_${hash}`;
 }
 
 /** @returns the names of a migration, the same ones every time. */

@@ -1,0 +1,221 @@
+import { randomUUID } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import type pg from 'pg';
+import { failpoint } from '../errors/failpoint.ts';
+import { failure } from '../errors/failure.ts';
+import { connect } from '../pg/connect.ts';
+import { formatLsn, parseLsn } from '../pg/lsn.ts';
+import { type HandoverKind, handoverFrom, otherSide, type Side } from '../pg/side.ts';
+import { commit } from '../pg/transaction.ts';
+import type { Context } from '../state/context.ts';
+import type { Applier } from '../stream/applier.ts';
+import { identify } from '../stream/slot.ts';
+import { fillVacantKeys } from '../stream/vacant.ts';
+import type { TrafficTask } from '../traffic/driver.ts';
+import { compareDelta } from '../verify/compare-keys.ts';
+import { alignSequences } from '../verify/sequences.ts';
+import { awaitPhysicalStandbys, decide, marginMs } from './handover/decide.ts';
+import { freeze, serverClock } from './handover/freeze.ts';
+import { arm } from './handover/open.ts';
+import type { HandoverOptions } from './handover/options.ts';
+import type { Steps } from './handover/steps.ts';
+
+/** What one attempt works with. */
+export interface Attempt {
+  readonly ctx: Context;
+  readonly id: string;
+  readonly serving: Side;
+  readonly kind: HandoverKind;
+  readonly applier: Applier;
+  readonly options: HandoverOptions;
+  readonly steps: Steps;
+  /** Control sessions of the runner, for reading. */
+  readonly clients: Readonly<Record<Side, pg.Client>>;
+  /** What changed in the tables' definitions since the clean sweep. */
+  readonly drift: () => Promise<readonly string[]>;
+  /** Ends whatever else reads or moves the standby's slot. */
+  readonly stopRetention: () => Promise<void>;
+  /** Whether the operator has asked to stop; asked for the last time before decide. */
+  readonly cancelled: () => Promise<boolean>;
+}
+
+/** How an attempt ended, as far as it got by itself. */
+export type AttemptResult =
+  | { readonly outcome: 'decided'; readonly freezeSeconds: number; readonly position: string }
+  | { readonly outcome: 'rehearsed'; readonly freezeSeconds: number };
+
+/** @returns the attempt's id and kind for a handover away from `serving`. */
+export function newAttempt(serving: Side): { id: string; kind: HandoverKind } {
+  return { id: randomUUID(), kind: handoverFrom(serving) };
+}
+
+/**
+ * Steps 2 to 9 of the handover (DESIGN 7), from the serving side S to the standby T. Gates (1) come before, switch and
+ * reverse (10, 11) after it.
+ *
+ * Whatever it throws, nothing is undone here: the caller takes the next epoch on both sides, so that no statement of
+ * this attempt can land any more, and `recover` then reads what is true and reopens S or finishes opening T.
+ */
+export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
+  const { ctx, serving: S, kind, options, steps, applier } = a;
+  const T = otherSide(S);
+  const claim = ctx.claim();
+  // Sessions of their own: they hold locks, and must die quickly when we do.
+  const s = await connect(ctx.endpoints[S], {
+    purpose: 'handover',
+    shortKeepalive: true,
+    settings: { statement_timeout: `${options.budgetMs}ms` },
+  });
+  const t = await connect(ctx.endpoints[T], {
+    purpose: 'handover',
+    shortKeepalive: true,
+    settings: {
+      statement_timeout: `${options.budgetMs}ms`,
+      idle_in_transaction_session_timeout: `${options.budgetMs}ms`,
+    },
+  });
+  const stop = new AbortController();
+  try {
+    // The clients' pause counts towards the budget.
+    const deadline = (await serverClock(s)) + options.budgetMs / 1000;
+    const task: TrafficTask = {
+      migration: ctx.names.migration,
+      attempt: a.id,
+      kind,
+      from: S,
+      to: T,
+      deadline,
+    };
+    const clock = performance.now();
+    const remainingMs = () => options.budgetMs - (performance.now() - clock);
+    const timer = setTimeout(
+      () =>
+        stop.abort(
+          failure('HANDOVER_ABORTED', {
+            expected: `the freeze within ${options.budgetMs} ms`,
+            found: 'more',
+            serving: S,
+          }),
+        ),
+      options.budgetMs - marginMs(options.budgetMs),
+    );
+    try {
+      await steps.run('pause', () => options.traffic.pause(task));
+
+      const frozenAt = performance.now();
+      const drained = applier.waitForMessage(`barrier:${a.id}`, stop.signal);
+      drained.catch(() => {});
+      const frozen = await steps.run(
+        'freeze',
+        () => freeze(s, ctx, S, a.id, deadline, deadline - options.budgetMs / 2000),
+        (f) => `frozen ${new Date(f.at * 1000).toISOString().slice(11, 23)}`,
+      );
+
+      await steps.run(
+        'drain',
+        async () => {
+          const lsn = await drained;
+          if (kind === 'cutover') return lsn;
+          // Before blue is opened again every key has its user: heirs are made on green and drained like any write.
+          const filled = applier.waitForMessage(`heirs:${a.id}`, stop.signal);
+          filled.catch(() => {});
+          await fillVacantKeys(s, ctx, `heirs:${a.id}`);
+          return filled;
+        },
+        (lsn) => formatLsn(lsn),
+      );
+
+      await steps.run(
+        'verify',
+        async () => {
+          const changed = await a.drift();
+          if (changed.length > 0)
+            throw failure('SCHEMA_CHANGED', {
+              expected: 'the definitions of the last sweep',
+              found: changed.join('; '),
+              serving: S,
+            });
+          const keys = applier.delta.keys();
+          if (keys === 'lost')
+            throw failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving: S });
+          const mismatches = await compareDelta(ctx, a.clients, keys, S, stop.signal);
+          if (mismatches.length > 0)
+            throw failure('DIFFERENCES', {
+              expected: 'no differences among the keys changed since the sweep',
+              found: mismatches
+                .slice(0, 20)
+                .map((m) => `${m.table} ${m.key} ${m.kind}`)
+                .join(', '),
+              serving: S,
+            });
+          await alignSequences(a.clients.blue, a.clients.green, ctx);
+          return keys.size;
+        },
+        (size) => `${size} keys, sequences`,
+      );
+
+      const back = await steps.run(
+        'stop',
+        async () => {
+          await applier.stop();
+          await a.stopRetention();
+          const identity = await identify(t);
+          return {
+            systemIdentifier: identity.systemIdentifier,
+            timeline: identity.timeline,
+            slot: ctx.names.slot[T],
+            position: identity.flushedLsn,
+          };
+        },
+        (b) => `position ${formatLsn(b.position)}`,
+      );
+      const position = formatLsn(back.position);
+
+      await steps.run('arm', async () => {
+        await t.query('BEGIN');
+        await arm(t, ctx, T, claim.generation, position, Math.min(1_000, remainingMs() / 2));
+      });
+      if (options.rehearse) {
+        await t.query('ROLLBACK');
+        return { outcome: 'rehearsed', freezeSeconds: (performance.now() - frozenAt) / 1000 };
+      }
+
+      if (await a.cancelled()) throw failure('INTERRUPTED', { serving: S });
+      await steps.run('decide', () =>
+        decide(
+          s,
+          ctx,
+          S,
+          kind,
+          a.id,
+          frozen,
+          back,
+          options.budgetMs,
+          Math.min(1_000, Math.max(50, remainingMs() / 2)),
+        ),
+      );
+
+      // Forward only from here on.
+      await steps.run(
+        'open',
+        async () => {
+          await awaitPhysicalStandbys(s, 2_000);
+          await failpoint('commit.before');
+          await commit(t);
+        },
+        () => `writes on ${T}`,
+      );
+      return {
+        outcome: 'decided',
+        freezeSeconds: (performance.now() - frozenAt) / 1000,
+        position: formatLsn(parseLsn(position)),
+      };
+    } finally {
+      clearTimeout(timer);
+    }
+  } finally {
+    stop.abort();
+    // Ending T's session rolls an armed opening back before anybody waits for its locks.
+    await Promise.all([t.end().catch(() => {}), s.end().catch(() => {})]);
+  }
+}

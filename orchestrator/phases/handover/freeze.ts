@@ -1,0 +1,111 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ClientBase } from 'pg';
+import { failure } from '../../errors/failure.ts';
+import { sqlState } from '../../errors/sqlstate.ts';
+import { fencedTables, fenceFailure } from '../../fence/fence.ts';
+import { type Lsn, parseLsn } from '../../pg/lsn.ts';
+import type { Side } from '../../pg/side.ts';
+import type { Context } from '../../state/context.ts';
+
+/** A granted freeze: writes on the serving side are refused until the deadline, and then let through again. */
+export interface Frozen {
+  readonly barrier: Lsn;
+  /** Statements that had passed an expired lease before; decide insists that there are no more. */
+  readonly late: string;
+  /** Epoch seconds on the serving side's clock. */
+  readonly at: number;
+}
+
+/** The longest that one try may make writers queue behind it. */
+const TRY_MS = 500;
+const PAUSE_MS = 250;
+
+/** The serving side's clock in epoch seconds; deadlines are counted on it. */
+export async function serverClock(client: ClientBase): Promise<number> {
+  const { rows } = await client.query<{ now: string }>('SELECT orchestrator.now_seconds() AS now');
+  return Number(rows[0]?.now);
+}
+
+interface Holder {
+  readonly pid: number;
+  readonly kind: string;
+  readonly age: number;
+}
+
+const HOLDERS = `
+  SELECT a.pid, coalesce(a.backend_type, 'unknown') AS kind,
+         coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::double precision AS age
+  FROM pg_locks AS k
+  JOIN pg_stat_activity AS a ON a.pid = k.pid
+  WHERE k.locktype = 'relation' AND k.granted AND k.pid <> pg_backend_pid()
+    AND k.relation = ANY (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS t(name))
+    AND k.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                   'ExclusiveLock', 'AccessExclusiveLock')
+  ORDER BY age DESC`;
+
+/** @returns the sessions that keep the tables' write lock from us, the oldest transaction first. */
+export async function lockHolders(client: ClientBase, tables: readonly string[]): Promise<Holder[]> {
+  const { rows } = await client.query<Holder>(HOLDERS, [tables]);
+  return rows;
+}
+
+/**
+ * Step 3 on the serving side: one server-side call a try. A try waits half a second for open writers and then lets the
+ * queue behind it go; behind an autovacuum one try waits deadlock_timeout + 200 ms, because only the deadlock check
+ * makes an autovacuum yield (HISTORIES 20).
+ * @param deadline epoch seconds on the serving side's clock, counted from the pause of the clients.
+ * @param until epoch seconds after which no further try is made.
+ * @throws OrchestrateError STRAGGLERS naming the pids; STALE_EPOCH; HANDOVER_ABORTED. Nothing is changed then.
+ */
+export async function freeze(
+  client: ClientBase,
+  ctx: Context,
+  side: Side,
+  attempt: string,
+  deadline: number,
+  until: number,
+): Promise<Frozen> {
+  const tables = fencedTables(ctx, side);
+  const claim = ctx.claim();
+  const { rows: settings } = await client.query<{ ms: string }>(
+    `SELECT setting AS ms FROM pg_settings WHERE name = 'deadlock_timeout'`,
+  );
+  let waitMs = TRY_MS;
+  let yielded = false;
+  for (;;) {
+    try {
+      const { rows } = await client.query<{ barrier: string; late: string; frozen_at: string }>(
+        'SELECT barrier::text, late, frozen_at FROM orchestrator.freeze($1, $2, $3, $4, $5, $6, $7, $8)',
+        [
+          claim.migration,
+          claim.epoch.toString(),
+          claim.generation.toString(),
+          tables,
+          attempt,
+          deadline,
+          waitMs,
+          ctx.names.messagePrefix,
+        ],
+      );
+      const row = rows[0];
+      if (!row) throw failure('INTERNAL', { message: 'freeze returned nothing' });
+      return { barrier: parseLsn(row.barrier), late: row.late, at: Number(row.frozen_at) };
+    } catch (error) {
+      if (sqlState(error) !== '55P03') throw fenceFailure(error, side, 'freeze');
+    }
+    const holders = await lockHolders(client, tables);
+    if ((await serverClock(client)) >= until)
+      throw failure('STRAGGLERS', {
+        expected: 'the write lock within the first half of the budget',
+        found:
+          holders.map((h) => `pid ${h.pid} (${h.kind}, ${h.age.toFixed(1)} s)`).join(', ') ||
+          'they have ended',
+        serving: side,
+      });
+    const vacuum: boolean = !yielded && holders.some((h) => h.kind === 'autovacuum worker');
+    waitMs = vacuum ? Number(settings[0]?.ms ?? 1000) + 200 : TRY_MS;
+    yielded ||= vacuum;
+    // Writers that queued behind the try go first.
+    if (!vacuum) await delay(PAUSE_MS, undefined, { signal: ctx.signal });
+  }
+}

@@ -1,0 +1,38 @@
+import { performance } from 'node:perf_hooks';
+import { failpoint } from '../../errors/failpoint.ts';
+import type { StepDocument, StepName } from '../../state/documents.ts';
+
+/** Times the steps of one handover and tells each as it ends. */
+export class Steps {
+  readonly done: StepDocument[] = [];
+  private readonly tell: (record: StepDocument) => void;
+
+  constructor(tell: (record: StepDocument) => void) {
+    this.tell = tell;
+  }
+
+  /** Runs one step between its two failpoints. `note` may say a fact worth printing about the result. */
+  async run<T>(step: StepName, work: () => Promise<T>, note?: (result: T) => string): Promise<T> {
+    const start = performance.now();
+    const record = (ok: boolean, text?: string): void => {
+      const entry: StepDocument = {
+        step,
+        seconds: (performance.now() - start) / 1000,
+        ok,
+        ...(text === undefined ? {} : { note: text }),
+      };
+      this.done.push(entry);
+      this.tell(entry);
+    };
+    try {
+      await failpoint(`${step}.before`);
+      const result = await work();
+      await failpoint(`${step}.after`);
+      record(true, note?.(result));
+      return result;
+    } catch (error) {
+      record(false);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,124 @@
+import { failure, OrchestrateError } from '../errors/failure.ts';
+import { isTransient } from '../errors/sqlstate.ts';
+import { handoverFrom } from '../pg/side.ts';
+import { abort } from '../phases/abort.ts';
+import { finalize } from '../phases/finalize.ts';
+import type { PauseDocument, VerifyDocument } from '../state/documents.ts';
+import type { Phase } from '../state/state.ts';
+import { repair } from '../verify/repair.ts';
+import { handOver } from './hand-over.ts';
+import { announceOutcome, type ClaimedRequest, finishRequest, type Outcome } from './requests.ts';
+import type { Runner } from './runner.ts';
+
+/** The phases in which a command has a meaning; everywhere else it is answered with WRONG_PHASE, exit 3. */
+const MEANINGFUL: Readonly<Record<ClaimedRequest['command'], readonly Phase[]>> = {
+  verify: ['syncing'],
+  cutover: ['syncing'],
+  revert: ['syncing'],
+  finalize: ['syncing'],
+  abort: ['created', 'prepared', 'copying', 'building', 'syncing', 'aborting'],
+  pause: ['prepared', 'copying', 'building', 'syncing'],
+  resume: ['prepared', 'copying', 'building', 'syncing'],
+};
+
+/**
+ * Carries one request out and stores what became of it. A request that fails is answered, and only errors that end
+ * the runner too (a lost lease, a lost connection) are thrown after that.
+ */
+export async function answer(runner: Runner, request: ClaimedRequest): Promise<Outcome> {
+  const { state } = await runner.state();
+  await runner.ctx.journal('request', { request: request.id, command: request.command, phase: state.phase });
+  let outcome: Outcome;
+  let ends: unknown;
+  try {
+    if (!MEANINGFUL[request.command].includes(state.phase))
+      throw failure('WRONG_PHASE', {
+        message: `${request.command} has no meaning while the migration is ${state.phase}`,
+        expected: MEANINGFUL[request.command].join(' or '),
+        found: state.phase,
+      });
+    outcome = await carryOut(runner, request);
+  } catch (error) {
+    const known =
+      error instanceof OrchestrateError
+        ? error
+        : failure(isTransient(error) ? 'TRANSIENT' : 'INTERNAL', {
+            ...(error instanceof Error ? { message: error.message } : {}),
+            cause: error,
+          });
+    outcome = { exit: known.entry.exit, document: { error: known.toDocument(runner.sync?.serving) } };
+    if (runner.lease.signal.aborted || known.code === 'STALE_EPOCH') ends = error;
+  }
+  if (request.id !== '0')
+    await (runner.controlGone
+      ? announceOutcome(runner.control.clients.green, request.id, outcome)
+      : finishRequest(runner.control.clients.green, request.id, outcome)
+    ).catch((error: unknown) => {
+      ends ??= error;
+    });
+  if (ends) throw ends;
+  return outcome;
+}
+
+async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcome> {
+  switch (request.command) {
+    case 'verify':
+      return verify(runner, request.options.repair);
+    case 'cutover':
+    case 'revert': {
+      const serving = runner.sync?.serving;
+      if (serving && handoverFrom(serving) !== request.command)
+        throw failure('WRONG_PHASE', {
+          message: `${request.command} has no meaning while ${serving} serves`,
+          expected: `${request.command === 'cutover' ? 'blue' : 'green'} serves`,
+          found: `${serving} serves`,
+          serving,
+        });
+      return handOver(runner, request);
+    }
+    case 'finalize': {
+      const serving = runner.sync?.serving ?? 'blue';
+      const result = await finalize(runner.ctx, {
+        serving,
+        ...request.options,
+        beforeRemoval: () => runner.endSync(),
+      });
+      runner.controlGone = result.exit === 0 && !request.options.keepControl;
+      return result;
+    }
+    case 'abort': {
+      await runner.endSync();
+      const result = await abort(runner.ctx);
+      runner.controlGone = result.exit === 0;
+      return result;
+    }
+    case 'pause':
+    case 'resume': {
+      runner.paused = request.command === 'pause';
+      const { state } = await runner.state();
+      const document: PauseDocument = { paused: runner.paused, phase: state.phase };
+      return { exit: 0, document };
+    }
+  }
+}
+
+/** Always a new sweep; with `repair`, the named keys are derived anew from the serving side and swept once more. */
+async function verify(runner: Runner, repairing: boolean): Promise<Outcome> {
+  const sync = runner.sync;
+  if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
+  let result: VerifyDocument = await runner.sweep();
+  if (!result.clean && repairing) {
+    const repaired = await repair(runner.ctx, sync.applier, result.mismatches, sync.serving);
+    result = { ...(await runner.sweep()), repaired };
+  }
+  if (result.clean) {
+    if (sync.serving === 'blue') await runner.armReverse();
+    return { exit: 0, document: result };
+  }
+  const error = failure('DIFFERENCES', {
+    expected: 'no differences',
+    found: `${result.mismatches.length} differences`,
+    serving: sync.serving,
+  });
+  return { exit: 3, document: { ...result, error: error.toDocument() } };
+}

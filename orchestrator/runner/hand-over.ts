@@ -1,0 +1,362 @@
+import { performance } from 'node:perf_hooks';
+import type { Settings } from '../config/settings.ts';
+import { failure, OrchestrateError } from '../errors/failure.ts';
+import { directionFrom, otherSide, type Side } from '../pg/side.ts';
+import { transaction } from '../pg/transaction.ts';
+import { type Gate, readGates } from '../phases/handover/gates.ts';
+import type { HandoverOptions } from '../phases/handover/options.ts';
+import { predictFreeze } from '../phases/handover/prediction.ts';
+import { Steps } from '../phases/handover/steps.ts';
+import { type AttemptResult, attemptHandover, newAttempt } from '../phases/handover.ts';
+import { holdClaim } from '../state/claim.ts';
+import { type HandoverDocument, STEP_EVENT } from '../state/documents.ts';
+import type { HandoverOptions as Asked } from '../state/request.ts';
+import { changeState } from '../state/store.ts';
+import { canaryRoundTrip } from '../stream/canary.ts';
+import { notRevertible } from '../stream/not-revertible.ts';
+import { driverOf } from '../traffic/choose.ts';
+import type { TrafficTask } from '../traffic/driver.ts';
+import { definitionDrift, readLastSweep } from '../verify/catalog.ts';
+import { type ClaimedRequest, isCancelled, type Outcome } from './requests.ts';
+import type { Runner } from './runner.ts';
+
+const CANARY_MS = 5_000;
+
+function optionsOf(settings: Settings, asked: Asked): HandoverOptions {
+  return {
+    budgetMs: asked.freezeBudgetMs ?? settings.freezeBudgetMs,
+    maxLagBytes: Number(asked.maxLagBytes ?? settings.maxLagBytes),
+    maxSweepAgeMs: asked.maxSweepAgeMs ?? settings.maxSweepAgeMs,
+    acceptParked: asked.acceptParked ?? settings.acceptParked,
+    dryRun: asked.dryRun,
+    rehearse: asked.rehearse,
+    traffic: driverOf(settings),
+  };
+}
+
+/**
+ * A `cutover` or `revert` from its gates to its certificate, and every way it can end (DESIGN 7): `no-go` 3,
+ * `dry-run` 0, `rehearsed` 0, `aborted` 5 with the serving side unchanged, `done` 0, `unfinished` 6.
+ */
+export async function handOver(
+  runner: Runner,
+  request: Extract<ClaimedRequest, { command: 'cutover' | 'revert' }>,
+): Promise<Outcome> {
+  const sync = runner.sync;
+  if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
+  const { ctx } = runner;
+  const from = sync.serving;
+  const to = otherSide(from);
+  const options = optionsOf(runner.settings, request.options);
+  const { id, kind } = newAttempt(from);
+  const pending: Promise<void>[] = [];
+  const steps = new Steps((step) => {
+    ctx.metrics.set('handover_step_duration_seconds', { kind, step: step.step }, step.seconds);
+    // Told to whoever follows; nothing of ours waits for it while writes are refused.
+    pending.push(ctx.journal(STEP_EVENT, { request: request.id, ...step }).catch(() => {}));
+  });
+  const document = (
+    more: Partial<HandoverDocument> & Pick<HandoverDocument, 'outcome'>,
+  ): HandoverDocument => ({
+    kind,
+    serving: from,
+    freeze_seconds: null,
+    budget_seconds: options.budgetMs / 1000,
+    steps: steps.done,
+    certificate: null,
+    next_steps: [],
+    ...more,
+  });
+
+  const { gates, predictedMs } = await steps.run(
+    'gates',
+    () => gatesOf(runner, options),
+    ({ gates: all }) => `${all.filter((g) => g.passed).length}/${all.length}`,
+  );
+  const judged = gates.map((g) => ({ name: g.name, passed: g.passed, detail: g.detail }));
+  const facts = { gates: judged, predicted_seconds: predictedMs / 1000 };
+  const closed = gates.filter((g) => !g.passed);
+  if (closed.length > 0) {
+    await count(runner, kind, 'no-go', id, { gates: closed.map((g) => g.name) });
+    const error = failure('GATES_CLOSED', {
+      message: `${kind} is a no-go: ${closed.map((g) => `${g.name} (${g.detail})`).join(', ')}`,
+      expected: 'every gate passed',
+      found: closed.map((g) => g.name).join(', '),
+      fix: closed[0]?.fix ?? 'orchestrate status',
+      serving: from,
+    });
+    return {
+      exit: 3,
+      document: document({
+        outcome: 'no-go',
+        ...facts,
+        error: error.toDocument(),
+        next_steps: closed.map((g) => g.fix),
+      }),
+    };
+  }
+  const revertFacts =
+    kind === 'revert' ? { not_revertible: await notRevertible(runner.control.clients.green) } : {};
+  if (options.dryRun)
+    return {
+      exit: 0,
+      document: document({
+        outcome: 'dry-run',
+        ...facts,
+        ...revertFacts,
+        next_steps: [`orchestrate ${kind}`],
+      }),
+    };
+
+  const { state } = await runner.state();
+  await changeState(
+    runner.control.clients.green,
+    ctx.claim(),
+    {
+      phase: 'handing-over',
+      madeOrgTables: 'madeOrgTables' in state && state.madeOrgTables,
+      serving: from,
+      kind,
+      attempt: id,
+    },
+    { request: request.id, attempt: id, kind },
+  );
+  ctx.metrics.set('freeze_active', {}, 1);
+  let result: AttemptResult | undefined;
+  let broken: unknown;
+  const begun = performance.now();
+  try {
+    result = await attemptHandover({
+      ctx,
+      id,
+      serving: from,
+      kind,
+      applier: sync.applier,
+      options,
+      steps,
+      clients: runner.control.clients,
+      drift: () => definitionDrift(ctx, runner.control.clients),
+      stopRetention: () => sync.stopRetention(),
+      cancelled: () =>
+        request.id === '0' ? Promise.resolve(false) : isCancelled(runner.control.clients.green, request.id),
+    });
+  } catch (error) {
+    broken = error;
+  }
+  // One way out of every ending: the next epoch, then the truth. After a decision this opens what is still closed.
+  const truth = await runner.takeStock();
+  ctx.metrics.set('freeze_active', {}, 0);
+  await Promise.all(pending.splice(0));
+  const task: TrafficTask = {
+    migration: ctx.names.migration,
+    attempt: id,
+    kind,
+    from,
+    to,
+    deadline: Date.now() / 1000 + 30,
+  };
+
+  if (truth.serving === from) {
+    await options.traffic.undo(task).catch((error: unknown) => {
+      broken ??= error;
+    });
+    await runner.becomeSyncing(from, {
+      request: request.id,
+      attempt: id,
+      outcome: result?.outcome ?? 'aborted',
+    });
+    await runner.restartSync(from);
+    if (result?.outcome === 'rehearsed') {
+      await count(runner, kind, 'rehearsed', id, { freeze_seconds: result.freezeSeconds });
+      return {
+        exit: 0,
+        document: document({
+          outcome: 'rehearsed',
+          ...facts,
+          freeze_seconds: result.freezeSeconds,
+          next_steps: [`orchestrate ${kind}`],
+        }),
+      };
+    }
+    const error = known(broken, from);
+    await count(runner, kind, 'aborted', id, { code: error.code });
+    return {
+      exit: error.code === 'INTERRUPTED' ? 130 : 5,
+      document: document({
+        outcome: 'aborted',
+        ...facts,
+        freeze_seconds: (performance.now() - begun) / 1000,
+        error: error.toDocument(from),
+        next_steps: ['orchestrate status', `orchestrate ${kind}`],
+      }),
+    };
+  }
+
+  const freezeSeconds = result?.freezeSeconds ?? (performance.now() - begun) / 1000;
+  ctx.metrics.observe('freeze_duration_seconds', { kind }, freezeSeconds);
+  try {
+    await runner.becomeSyncing(to, { request: request.id, attempt: id, outcome: 'done' });
+    await steps.run('switch', async () => {
+      await options.traffic.switch(task);
+      await options.traffic.resume(task);
+    });
+    await steps.run('reverse', () => turnSyncRound(runner, to));
+    const certificate = await certify(runner, kind, id, {
+      freeze_seconds: freezeSeconds,
+      steps: steps.done,
+      gates: judged,
+    });
+    await count(runner, kind, 'done', id, { freeze_seconds: freezeSeconds });
+    return {
+      exit: 0,
+      document: document({
+        outcome: 'done',
+        serving: to,
+        ...facts,
+        ...revertFacts,
+        freeze_seconds: freezeSeconds,
+        certificate,
+        next_steps: [
+          'orchestrate status --watch',
+          `orchestrate ${kind === 'cutover' ? 'revert' : 'cutover'}`,
+          'orchestrate finalize (after the soak)',
+        ],
+      }),
+    };
+  } catch (cause) {
+    // Decided and open: nothing is taken back. What is left is finished by the runner, or by the next one.
+    const error = failure('HANDOVER_UNFINISHED', {
+      message: `${to} serves, but ${steps.done.at(-1)?.step ?? 'a step'} failed`,
+      found: known(cause, to).message,
+      serving: to,
+      cause,
+    });
+    await count(runner, kind, 'unfinished', id, {});
+    return {
+      exit: 6,
+      document: document({
+        outcome: 'unfinished',
+        serving: to,
+        ...facts,
+        freeze_seconds: freezeSeconds,
+        error: error.toDocument(to),
+        next_steps: ['orchestrate run'],
+      }),
+    };
+  } finally {
+    await Promise.all(pending);
+  }
+}
+
+/** Step 1. Except for a dry run, a sweep that is missing, void, too old or without its delta is made anew first. */
+async function gatesOf(
+  runner: Runner,
+  options: HandoverOptions,
+): Promise<{ gates: Gate[]; predictedMs: number }> {
+  const { ctx, sync } = runner;
+  if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
+  const { serving, applier } = sync;
+  const { clients } = runner.control;
+  const drift = () => definitionDrift(ctx, clients);
+  let sweep = await readLastSweep(clients.green, ctx);
+  const stale =
+    sweep === null ||
+    !sweep.clean ||
+    sweep.void ||
+    sweep.generation !== ctx.claim().generation ||
+    sweep.ageSeconds * 1000 > options.maxSweepAgeMs ||
+    applier.delta.lost ||
+    (await drift()).length > 0;
+  if (stale && !options.dryRun) {
+    await runner.sweep();
+    sweep = await readLastSweep(clients.green, ctx);
+  }
+  if (!options.dryRun && sweep?.clean && serving === 'blue') await runner.armReverse();
+  const prediction = predictFreeze(applier.status.lagSeconds, applier.delta.size ?? 0);
+  ctx.metrics.set('freeze_predicted_seconds', {}, prediction.freezeMs / 1000);
+  ctx.metrics.set('freeze_budget_seconds', {}, options.budgetMs / 1000);
+  const gates = await readGates({
+    ctx,
+    kind: serving === 'blue' ? 'cutover' : 'revert',
+    serving,
+    clients,
+    applier: applier.status,
+    delta: { size: applier.delta.size ?? 0, lost: applier.delta.lost },
+    sweep: sweep && sweep.generation === ctx.claim().generation ? sweep : null,
+    drift,
+    canary: async () => {
+      const start = performance.now();
+      await canaryRoundTrip(ctx, otherSide(serving), clients, CANARY_MS);
+      return (performance.now() - start) / 1000;
+    },
+    prediction,
+    options,
+  });
+  return { gates, predictedMs: prediction.freezeMs };
+}
+
+/** Step 11: the stream T→S starts at L, and a message written on T arrives on S through it. */
+async function turnSyncRound(runner: Runner, serving: Side): Promise<void> {
+  const { ctx } = runner;
+  const sync = await runner.restartSync(serving);
+  const limit = AbortSignal.any([ctx.signal, AbortSignal.timeout(30_000)]);
+  const content = `round:${ctx.claim().generation}:${Date.now()}`;
+  const arrived = sync.applier.waitForMessage(content, limit);
+  arrived.catch(() => {});
+  await runner.control.clients[serving].query('SELECT pg_logical_emit_message(true, $1, $2)', [
+    ctx.names.messagePrefix,
+    content,
+  ]);
+  await arrived;
+}
+
+async function certify(
+  runner: Runner,
+  kind: 'cutover' | 'revert',
+  attempt: string,
+  facts: Readonly<Record<string, unknown>>,
+): Promise<Readonly<Record<string, unknown>>> {
+  const { ctx } = runner;
+  const green = runner.control.clients.green;
+  const claim = ctx.claim();
+  const sweep = await readLastSweep(green, ctx);
+  const body = {
+    migration: claim.migration,
+    kind,
+    attempt,
+    generation: Number(claim.generation),
+    direction: directionFrom(kind === 'cutover' ? 'green' : 'blue'),
+    sweep_lsn: sweep?.lsn ?? null,
+    rows_compared: sweep?.rowsCompared ?? null,
+    ...facts,
+  };
+  await transaction(green, async () => {
+    await holdClaim(green, claim);
+    await green.query(
+      `INSERT INTO orchestrator.certificate (generation, kind, body) VALUES ($1, $2, $3::jsonb)
+       ON CONFLICT (generation) DO UPDATE SET body = excluded.body`,
+      [claim.generation.toString(), kind, JSON.stringify(body)],
+    );
+  });
+  return body;
+}
+
+async function count(
+  runner: Runner,
+  kind: 'cutover' | 'revert',
+  outcome: string,
+  attempt: string,
+  detail: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  runner.metrics.add('handover_attempts_total', { kind, outcome }, 1);
+  await runner.ctx.journal('handover', { attempt, kind, outcome, ...detail }).catch(() => {});
+}
+
+function known(error: unknown, serving: Side): OrchestrateError {
+  if (error instanceof OrchestrateError) return error;
+  return failure('HANDOVER_ABORTED', {
+    found: error instanceof Error ? error.message : 'an unknown error',
+    serving,
+    cause: error,
+  });
+}

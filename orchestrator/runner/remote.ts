@@ -1,0 +1,277 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Settings } from '../config/settings.ts';
+import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
+import { isTransient, sqlState } from '../errors/sqlstate.ts';
+import type { Log } from '../log/log.ts';
+import { type Metrics, noMetrics } from '../metrics/metrics.ts';
+import { connect } from '../pg/connect.ts';
+import { abort } from '../phases/abort.ts';
+import type { JournalEntry } from '../state/documents.ts';
+import { readJournal } from '../state/journal.ts';
+import { namesOf } from '../state/names.ts';
+import type { Request } from '../state/request.ts';
+import { hasControl } from '../state/store.ts';
+import { contextOf } from './control.ts';
+import { endpointOf, endpointsOf } from './endpoints.ts';
+import { leaseHolder } from './lease.ts';
+import { CHANNEL, type Outcome, writeRequest } from './requests.ts';
+import { Runner } from './runner.ts';
+
+export interface RemoteOptions {
+  /** Aborted by Ctrl-C: the runner is asked to cancel, and its answer is followed. */
+  readonly signal: AbortSignal;
+  /** The journal's entries that belong to the request, as they come. */
+  readonly onEvent: (entry: JournalEntry) => void;
+  readonly metrics?: Metrics;
+}
+
+/**
+ * Asks the runner for something and follows it to the end. Where no runner holds the lease, one lives inside this
+ * process for as long as the request needs; it never starts prepare or copy.
+ * @returns the exit code and the JSON document of the command.
+ * @throws OrchestrateError NOT_TAKEN_UP (8) when no runner took the request up in time; CANNOT_CONNECT.
+ */
+export async function request(
+  settings: Settings,
+  log: Log,
+  asked: Request,
+  options: RemoteOptions,
+): Promise<Outcome> {
+  if (asked.command === 'abort' && !(await controlOnGreen(settings))) return abortAlone(settings, log);
+  const green = await connect(endpointOf(settings, 'green'), { purpose: 'command' });
+  try {
+    if (!(await hasControl(green)))
+      throw failure('WRONG_PHASE', {
+        message: `${asked.command} has no meaning before the migration has been started`,
+        expected: 'a migration that has been started',
+        found: 'none',
+        fix: 'orchestrate run',
+      });
+    if ((await leaseHolder(green, namesOf(settings.migration))) === null) {
+      const inside = await insideThisProcess(settings, log, asked, options);
+      if (inside) return inside;
+    }
+    return await follow(green, settings, asked, options);
+  } finally {
+    await green.end().catch(() => {});
+  }
+}
+
+async function controlOnGreen(settings: Settings): Promise<boolean> {
+  try {
+    const client = await connect(endpointOf(settings, 'green'), { purpose: 'command' });
+    try {
+      return await hasControl(client);
+    } finally {
+      await client.end();
+    }
+  } catch (error) {
+    if (hasCode(error, 'CANNOT_CONNECT')) return false;
+    throw error;
+  }
+}
+
+/** Abort works from blue alone: green may be gone for good, or was never made. */
+async function abortAlone(settings: Settings, log: Log): Promise<Outcome> {
+  const ctx = contextOf(
+    {
+      migration: settings.migration,
+      schemas: settings.schemas,
+      endpoints: endpointsOf(settings),
+      log,
+      metrics: noMetrics,
+      signal: new AbortController().signal,
+    },
+    () => ({ migration: settings.migration, epoch: 0n, generation: 0n }),
+  );
+  return abort(ctx);
+}
+
+/** @returns null when another runner took the lease in the same moment: then it is asked instead. */
+async function insideThisProcess(
+  settings: Settings,
+  log: Log,
+  asked: Request,
+  options: RemoteOptions,
+): Promise<Outcome | null> {
+  let runner: Runner;
+  try {
+    runner = await Runner.open({
+      settings,
+      log,
+      metrics: options.metrics ?? noMetrics,
+      // Ctrl-C is not a reason to drop a handover half-way: it is turned into a cancelled request below.
+      signal: new AbortController().signal,
+      wait: false,
+      mayCopy: false,
+    });
+  } catch (error) {
+    if (hasCode(error, 'LEASE_HELD')) return null;
+    throw error;
+  }
+  const teller = await connect(runner.ctx.endpoints.green, { purpose: 'command' });
+  const telling = tellEvents(teller, settings, options);
+  try {
+    const id = await writeRequest(teller, settings.migration, asked, settings.timeoutMs, 'claimed');
+    telling.begin(id);
+    const cancel = () => void cancelRequest(teller, id).catch(() => {});
+    options.signal.addEventListener('abort', cancel, { once: true });
+    const outcome = await runner.serve({ ...asked, id });
+    options.signal.removeEventListener('abort', cancel);
+    return outcome;
+  } finally {
+    await telling.end();
+    await teller.end().catch(() => {});
+    await runner.close();
+    log.info({}, 'no runner follows now: start one with orchestrate run');
+  }
+}
+
+async function follow(
+  green: pg.Client,
+  settings: Settings,
+  asked: Request,
+  options: RemoteOptions,
+): Promise<Outcome> {
+  let announced: (Outcome & { request: string }) | undefined;
+  green.on('notification', (n) => {
+    if (n.payload?.startsWith('{')) announced = JSON.parse(n.payload) as Outcome & { request: string };
+  });
+  await green.query(`LISTEN ${CHANNEL}`);
+  const after = await newestEntry(green, settings.migration);
+  const id = await writeRequest(green, settings.migration, asked, settings.timeoutMs, 'pending');
+  const deadline = Date.now() + settings.timeoutMs;
+  let seen = after;
+  let cancelled = false;
+  for (;;) {
+    if (options.signal.aborted && !cancelled) {
+      cancelled = true;
+      await cancelRequest(green, id);
+    }
+    const looked = await look(green, settings.migration, id, seen);
+    if (announced?.request === id) return { exit: announced.exit, document: announced.document };
+    if (!looked) {
+      // The control schema is gone: the runner's last word comes as a notification.
+      if (Date.now() > deadline)
+        throw failure('TIMED_OUT', { expected: 'the outcome of the request', found: 'none' });
+      await delay(50);
+      continue;
+    }
+    for (const entry of looked.entries) {
+      seen = entry.id;
+      options.onEvent(entry);
+    }
+    if (looked.status === 'done' && looked.result) return looked.result;
+    if (looked.status === 'cancelled')
+      throw failure(cancelled ? 'INTERRUPTED' : 'NOT_TAKEN_UP', {
+        message: cancelled
+          ? 'cancelled before a runner took it up'
+          : 'a new runner has cancelled the request',
+      });
+    if (looked.status === 'pending' && Date.now() > deadline && (await withdraw(green, id)))
+      throw failure('NOT_TAKEN_UP', { expected: `a runner within ${settings.timeoutMs} ms`, found: 'none' });
+    if (looked.status === 'claimed' && (await leaseHolder(green, namesOf(settings.migration))) === null)
+      await runnerMustComeBack(green, settings, id);
+    await delay(100);
+  }
+}
+
+/** A runner that died with our request in hand: the next one cancels it or finishes what was decided. */
+async function runnerMustComeBack(green: pg.Client, settings: Settings, id: string): Promise<void> {
+  const deadline = Date.now() + settings.timeoutMs;
+  while (Date.now() < deadline) {
+    const { rows } = await green.query<{ status: string }>(
+      'SELECT status FROM orchestrator.request WHERE id = $1',
+      [id],
+    );
+    if (rows[0]?.status !== 'claimed' || (await leaseHolder(green, namesOf(settings.migration))) !== null)
+      return;
+    await delay(200);
+  }
+  throw failure('HANDOVER_UNFINISHED', {
+    message: 'the runner died while it carried the request out',
+    expected: 'an answer',
+    found: 'no runner',
+  });
+}
+
+interface Look {
+  readonly status: string;
+  readonly result: Outcome | null;
+  readonly entries: readonly JournalEntry[];
+}
+
+/** @returns null when the control schema is no longer there: the migration has ended. */
+async function look(green: pg.Client, migration: string, id: string, after: string): Promise<Look | null> {
+  try {
+    const { rows } = await green.query<{ status: string; result: Outcome | null }>(
+      'SELECT status, result FROM orchestrator.request WHERE id = $1',
+      [id],
+    );
+    const entries = await readJournal(green, migration, after);
+    return rows[0] ? { ...rows[0], entries } : null;
+  } catch (error) {
+    if (['42P01', '3F000'].includes(sqlState(error) ?? '')) return null;
+    throw error;
+  }
+}
+
+async function newestEntry(green: pg.Client, migration: string): Promise<string> {
+  const { rows } = await green.query<{ id: string | null }>(
+    'SELECT max(id)::text AS id FROM orchestrator.journal WHERE migration = $1',
+    [migration],
+  );
+  return rows[0]?.id ?? '0';
+}
+
+async function cancelRequest(green: pg.Client, id: string): Promise<void> {
+  await green.query(
+    `UPDATE orchestrator.request
+     SET cancel = true, status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END
+     WHERE id = $1`,
+    [id],
+  );
+  await green.query(`SELECT pg_notify('${CHANNEL}', 'cancel')`);
+}
+
+/** @returns whether the request was still nobody's, and now stays so. */
+async function withdraw(green: pg.Client, id: string): Promise<boolean> {
+  const { rowCount } = await green.query(
+    `UPDATE orchestrator.request SET status = 'cancelled' WHERE id = $1 AND status = 'pending'`,
+    [id],
+  );
+  return rowCount === 1;
+}
+
+/** Tells the journal's new entries while a runner in this process works. */
+function tellEvents(client: pg.Client, settings: Settings, options: RemoteOptions) {
+  let ended = false;
+  let work: Promise<void> = Promise.resolve();
+  let after = '0';
+  const drain = async () => {
+    for (const entry of await readJournal(client, settings.migration, after)) {
+      after = entry.id;
+      options.onEvent(entry);
+    }
+  };
+  return {
+    begin: (_id: string) => {
+      work = (async () => {
+        after = await newestEntry(client, settings.migration);
+        while (!ended) {
+          await drain();
+          await delay(100);
+        }
+        await drain();
+      })().catch((error: unknown) => {
+        // The journal goes with the control schema when a migration ends.
+        if (!isTransient(error) && !(error instanceof OrchestrateError)) return;
+      });
+    },
+    end: async () => {
+      ended = true;
+      await work;
+    },
+  };
+}

@@ -1,0 +1,482 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Settings } from '../config/settings.ts';
+import { connectionFailure } from '../errors/connection.ts';
+import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
+import { isTransient } from '../errors/sqlstate.ts';
+import type { Log } from '../log/log.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import { label } from '../pg/endpoint.ts';
+import { otherSide, type Side } from '../pg/side.ts';
+import { buildPhase } from '../phases/build.ts';
+import { copyPhase } from '../phases/copy.ts';
+import { preflight } from '../phases/preflight.ts';
+import { ensureControl, prepare } from '../phases/prepare.ts';
+import { sweepPhase } from '../phases/sweep.ts';
+import type { Context } from '../state/context.ts';
+import type { VerifyDocument } from '../state/documents.ts';
+import type { State } from '../state/state.ts';
+import { changeState, readSide, readState, setStopped } from '../state/store.ts';
+import { Applier } from '../stream/applier.ts';
+import { forwardSink } from '../stream/apply.ts';
+import { prepareReverse } from '../stream/reverse-setup.ts';
+import type { OpenSlot } from '../stream/slot.ts';
+import { answer } from './answer.ts';
+import { type Control, openControl } from './control.ts';
+import { endpointsOf } from './endpoints.ts';
+import { Inbox } from './inbox.ts';
+import { Lease } from './lease.ts';
+import { Observer } from './observe.ts';
+import { recover } from './recover.ts';
+import { type ClaimedRequest, cancelStale } from './requests.ts';
+import { Sync } from './sync.ts';
+
+export interface RunnerOptions {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly signal: AbortSignal;
+  /** Wait for a free lease instead of failing. */
+  readonly wait: boolean;
+  /**
+   * Whether this runner may start what takes long and changes production: prepare and copy. One that lives inside a
+   * command may not.
+   */
+  readonly mayCopy: boolean;
+}
+
+/** The one process that holds the lease and does the work (DESIGN 4): it brings the run forward from what it finds. */
+export class Runner {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly control: Control;
+  readonly lease: Lease;
+  readonly inbox: Inbox;
+  private readonly mayCopy: boolean;
+  /** Ends everything: a signal, a lost lease, a fatal error of the stream. */
+  private readonly ending: AbortController;
+  /** Ends the phase at hand only: an abort request has arrived. */
+  private phaseWork = new AbortController();
+  private readonly observer: Observer;
+  private syncing: Sync | undefined;
+  private heldSlot: OpenSlot | undefined;
+  private lastSweepAt = 0;
+  paused = false;
+  controlGone = false;
+
+  private constructor(options: RunnerOptions, control: Control, lease: Lease, ending: AbortController) {
+    this.settings = options.settings;
+    this.log = options.log;
+    this.metrics = options.metrics;
+    this.mayCopy = options.mayCopy;
+    this.control = control;
+    this.lease = lease;
+    this.ending = ending;
+    this.inbox = new Inbox(
+      control.ctx.endpoints.green,
+      control.ctx.names.migration,
+      lease.epoch,
+      (request) => {
+        if (request.command === 'abort')
+          this.phaseWork.abort(failure('INTERRUPTED', { message: 'abort was asked for' }));
+        if (request.command === 'pause') this.paused = true;
+        if (request.command === 'resume') this.paused = false;
+        this.wake();
+      },
+    );
+    this.observer = new Observer(this);
+    lease.signal.addEventListener('abort', () => ending.abort(lease.signal.reason), { once: true });
+  }
+
+  get ctx(): Context {
+    return this.control.ctx;
+  }
+
+  get sync(): Sync | undefined {
+    return this.syncing;
+  }
+
+  /**
+   * Checks, makes the control schemas where there are none, takes the lease and settles what a dead runner left.
+   * @throws OrchestrateError PREFLIGHT_FAILED, LEASE_HELD, CANNOT_CONNECT, WRONG_PHASE; nothing is changed then.
+   */
+  static async open(options: RunnerOptions): Promise<Runner> {
+    const { settings, log, metrics } = options;
+    const ending = new AbortController();
+    options.signal.addEventListener('abort', () => ending.abort(options.signal.reason), { once: true });
+    if (options.signal.aborted) ending.abort(options.signal.reason);
+    const endpoints = endpointsOf(settings);
+    const control = await openControl({
+      migration: settings.migration,
+      schemas: settings.schemas,
+      endpoints,
+      log,
+      metrics,
+      signal: ending.signal,
+    });
+    try {
+      const rows = {
+        blue: await readSide(control.clients.blue, settings.migration),
+        green: await readSide(control.clients.green, settings.migration),
+      };
+      if (!rows.blue || !rows.green) {
+        if (!options.mayCopy)
+          throw failure('WRONG_PHASE', {
+            expected: 'a migration that has been started',
+            found: 'none',
+            fix: 'orchestrate run',
+          });
+        await mustPass(control.ctx, settings);
+        await ensureControl(control.ctx);
+      }
+      const lease = await Lease.acquire(control.ctx.names, endpoints, options.wait, ending.signal);
+      const runner = new Runner(options, control, lease, ending);
+      try {
+        await runner.settle();
+      } catch (error) {
+        await runner.close();
+        throw error;
+      }
+      return runner;
+    } catch (error) {
+      await control.close();
+      throw error;
+    }
+  }
+
+  /** Reads who serves, finishes or undoes what was left half done, and cancels requests nobody waits for any more. */
+  private async settle(): Promise<void> {
+    const { ctx } = this.control;
+    this.control.setClaim({ epoch: this.lease.epoch });
+    const truth = await recover(ctx, this.control.clients, (generation) =>
+      this.control.setClaim({ generation }),
+    );
+    await cancelStale(this.control.clients.green, ctx.claim());
+    const { state } = await readState(this.control.clients.green, ctx.names.migration);
+    if (state.phase === 'handing-over' || (state.phase === 'syncing' && state.serving !== truth.serving))
+      await this.becomeSyncing(truth.serving, { recovered: truth.did });
+    await setStopped(this.control.clients.green, ctx.claim(), null);
+    await ctx.journal('runner', {
+      started: true,
+      epoch: this.lease.epoch,
+      holder: this.lease.holder,
+      recovered: truth.did,
+    });
+  }
+
+  /**
+   * Brings the run forward until it has ended or is told to end.
+   * @returns the exit code: 0 when the migration is finalized or aborted.
+   * @throws OrchestrateError for a stop, a lost lease and signals.
+   */
+  async follow(): Promise<number> {
+    try {
+      for (;;) {
+        if (this.ending.signal.aborted) throw this.ending.signal.reason as Error;
+        if (this.controlGone) return 0;
+        const ended = await this.step();
+        if (ended) return 0;
+      }
+    } catch (error) {
+      const reason = this.reasonFor(error);
+      if (reason.entry.exit === 1) await this.stopped(reason);
+      throw reason;
+    }
+  }
+
+  /** Carries out what the request needs and nothing more: the runner of a single command. */
+  async serve(request: ClaimedRequest): Promise<{ exit: number; document: object }> {
+    try {
+      const { state } = await this.state();
+      if (state.phase === 'syncing') await this.ensureSync(state.serving);
+      return await answer(this, request);
+    } catch (error) {
+      throw this.reasonFor(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.observer.close();
+    await this.inbox.close();
+    await this.endSync();
+    await this.heldSlot?.release().catch(() => {});
+    if (!this.controlGone) await this.ctx.journal('runner', { started: false }).catch(() => {});
+    await this.lease.release(this.controlGone);
+    await this.control.close();
+  }
+
+  state(): ReturnType<typeof readState> {
+    return readState(this.control.clients.green, this.ctx.names.migration);
+  }
+
+  /** One move of the state machine. @returns whether the run has ended. */
+  private async step(): Promise<boolean> {
+    const { state } = await this.state();
+    switch (state.phase) {
+      case 'created':
+      case 'prepared':
+      case 'copying':
+      case 'building':
+        await this.forwardWork(state);
+        return false;
+      case 'syncing':
+        await this.ensureSync(state.serving);
+        await this.nextDuty(state);
+        return false;
+      case 'handing-over':
+        await this.settle();
+        return false;
+      case 'aborting':
+        await this.answerNext({ id: '0', command: 'abort', options: {} });
+        return false;
+      case 'finalized':
+      case 'aborted':
+        return true;
+    }
+  }
+
+  /** Prepare, copy and build: long work that an abort request may interrupt at any time. */
+  private async forwardWork(
+    state: Extract<State, { phase: 'created' | 'prepared' | 'copying' | 'building' }>,
+  ): Promise<void> {
+    if (!this.mayCopy)
+      throw failure('WRONG_PHASE', { expected: 'syncing', found: state.phase, fix: 'orchestrate run' });
+    this.phaseWork = new AbortController();
+    const signal = AbortSignal.any([this.ending.signal, this.phaseWork.signal]);
+    const ctx: Context = { ...this.ctx, signal };
+    const refusing = this.refuseMeanwhile(signal);
+    try {
+      if (this.inbox.size === 0) await this.forwardStep(ctx, state);
+    } catch (error) {
+      if (!this.phaseWork.signal.aborted || this.ending.signal.aborted) throw error;
+    } finally {
+      this.phaseWork.abort();
+      await refusing;
+    }
+    const request = this.inbox.next();
+    if (request) await this.answerNext(request);
+  }
+
+  private async forwardStep(
+    ctx: Context,
+    state: Extract<State, { phase: 'created' | 'prepared' | 'copying' | 'building' }>,
+  ): Promise<void> {
+    const green = this.control.clients.green;
+    switch (state.phase) {
+      case 'created': {
+        const { slot, madeOrgTables } = await prepare(ctx);
+        this.heldSlot = slot;
+        await changeState(
+          green,
+          ctx.claim(),
+          { phase: 'prepared', madeOrgTables },
+          { slot: slot.name, consistent_point: slot.consistentPoint },
+        );
+        return;
+      }
+      case 'prepared':
+        await changeState(green, ctx.claim(), {
+          phase: 'copying',
+          madeOrgTables: state.madeOrgTables,
+          snapshots: 1,
+        });
+        return;
+      case 'copying': {
+        await copyPhase(ctx, this.heldSlot ?? 'resume', {
+          workers: this.settings.copyWorkers,
+          ...(this.settings.maxCopyBytesPerSecond === null
+            ? {}
+            : { maxRateBytes: this.settings.maxCopyBytesPerSecond }),
+          shouldPause: async () => (this.paused ? 'asked for by the operator' : undefined),
+        });
+        await this.heldSlot?.release();
+        this.heldSlot = undefined;
+        await changeState(green, ctx.claim(), {
+          phase: 'building',
+          madeOrgTables: state.madeOrgTables,
+          caughtUpAt: null,
+        });
+        return;
+      }
+      case 'building':
+        await buildPhase(ctx, async (until) => {
+          const catchUp = new Applier(
+            ctx,
+            'forward',
+            forwardSink(ctx, { mode: 'catch-up', truncate: this.settings.truncate }),
+          );
+          const failed = new Promise<never>((_, reject) => catchUp.onFatal(reject));
+          await catchUp.start();
+          try {
+            await Promise.race([catchUp.waitForLsn(until, ctx.signal), failed]);
+          } finally {
+            await catchUp.stop();
+          }
+        });
+        await changeState(green, ctx.claim(), {
+          phase: 'syncing',
+          madeOrgTables: state.madeOrgTables,
+          serving: 'blue',
+        });
+        return;
+    }
+  }
+
+  /** While long work goes on: commands that have no meaning now are told so at once, the others wait for their turn. */
+  private async refuseMeanwhile(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await delay(200, undefined, { signal }).catch(() => {});
+      const request = this.inbox.size > 0 && !signal.aborted ? this.inbox.next() : undefined;
+      if (request) await this.answerNext(request);
+    }
+  }
+
+  /** In syncing: a request, a due sweep, or waiting for one of them. */
+  private async nextDuty(state: Extract<State, { phase: 'syncing' }>): Promise<void> {
+    const request = this.inbox.next();
+    if (request) return this.answerNext(request);
+    if (!this.mayCopy) return this.sleep(1_000);
+    if (!this.paused && Date.now() - this.lastSweepAt >= this.settings.sweepIntervalMs) {
+      const result = await this.sweep();
+      if (result.clean && state.serving === 'blue') await this.armReverse();
+    }
+    await this.sleep(1_000);
+  }
+
+  /** Runs a sweep now. A sweep that cannot be made is tried again later; one that found differences is remembered. */
+  async sweep(): Promise<VerifyDocument> {
+    const sync = this.sync;
+    if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
+    this.lastSweepAt = Date.now();
+    return sweepPhase(this.ctx, {
+      serving: sync.serving,
+      applier: sync.applier,
+      workers: this.settings.copyWorkers,
+    });
+  }
+
+  /** Makes, once, what the way back needs on green, and then keeps its slot from retaining WAL. */
+  async armReverse(): Promise<void> {
+    await prepareReverse(this.ctx);
+    this.syncing?.keepRetention(this.control.clients);
+  }
+
+  /** Ends the stream at hand, for good or before another one starts. */
+  async endSync(): Promise<void> {
+    await this.syncing?.stop().catch(() => {});
+    this.syncing = undefined;
+  }
+
+  /** Ends the stream at hand and starts the one that leaves `serving`. */
+  async restartSync(serving: Side): Promise<Sync> {
+    await this.endSync();
+    return this.ensureSync(serving);
+  }
+
+  private async ensureSync(serving: Side): Promise<Sync> {
+    if (this.syncing?.serving === serving) return this.syncing;
+    await this.syncing?.stop();
+    this.syncing = await Sync.start(this.ctx, serving, { truncate: this.settings.truncate }, (error) => {
+      this.ending.abort(error);
+      this.wake();
+    });
+    const { rowCount } = await this.control.clients[serving].query(
+      'SELECT FROM orchestrator.progress WHERE slot = $1',
+      [this.ctx.names.slot[otherSide(serving)]],
+    );
+    if (rowCount === 1) this.syncing.keepRetention(this.control.clients);
+    return this.syncing;
+  }
+
+  async becomeSyncing(serving: Side, evidence: Readonly<Record<string, unknown>>): Promise<void> {
+    const { state } = await this.state();
+    const madeOrgTables = 'madeOrgTables' in state ? state.madeOrgTables : false;
+    if (state.phase === 'syncing')
+      await changeState(this.control.clients.green, this.ctx.claim(), {
+        phase: 'handing-over',
+        madeOrgTables,
+        serving: otherSide(serving),
+        kind: serving === 'green' ? 'cutover' : 'revert',
+        attempt: '',
+      });
+    await changeState(
+      this.control.clients.green,
+      this.ctx.claim(),
+      { phase: 'syncing', madeOrgTables, serving },
+      evidence,
+    );
+    // The sweep of another generation says nothing about this one.
+    this.lastSweepAt = Date.now();
+  }
+
+  /**
+   * After a statement whose outcome is unknown, or an attempt that failed: the next epoch on both sides first, so that
+   * nothing of the old one can land, then the truth (HISTORIES 9 to 12).
+   */
+  async takeStock(): Promise<Awaited<ReturnType<typeof recover>>> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        this.control.setClaim({ epoch: await this.lease.advance(this.ctx.endpoints) });
+        return await recover(this.ctx, this.control.clients, (generation) =>
+          this.control.setClaim({ generation }),
+        );
+      } catch (error) {
+        if (this.ending.signal.aborted || !isTransient(error) || attempt >= 50) throw error;
+        await delay(100);
+      }
+    }
+  }
+
+  private async answerNext(request: ClaimedRequest): Promise<void> {
+    await answer(this, request);
+  }
+
+  private wake: () => void = () => {};
+
+  private async sleep(ms: number): Promise<void> {
+    if (this.inbox.size > 0 || this.ending.signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      const done = () => {
+        clearTimeout(timer);
+        this.ending.signal.removeEventListener('abort', done);
+        resolve();
+      };
+      this.wake = done;
+      this.ending.signal.addEventListener('abort', done, { once: true });
+    });
+  }
+
+  /** The error that explains why the runner ends: a lost lease or a signal explains every error that follows it. */
+  private reasonFor(error: unknown): OrchestrateError {
+    const first: unknown = this.ending.signal.aborted ? this.ending.signal.reason : error;
+    if (first instanceof OrchestrateError) return first;
+    if (isTransient(first)) return connectionFailure('green', label(this.ctx.endpoints.green), first);
+    return failure('INTERNAL', {
+      message: first instanceof Error ? first.message : String(first),
+      cause: first,
+    });
+  }
+
+  private async stopped(reason: OrchestrateError): Promise<void> {
+    if (hasCode(reason, 'STALE_EPOCH') || this.controlGone) return;
+    await setStopped(this.control.clients.green, this.ctx.claim(), reason.toDocument()).catch(() => {});
+    await this.ctx.journal('stopped', { code: reason.code }).catch(() => {});
+  }
+}
+
+async function mustPass(ctx: Context, settings: Settings): Promise<void> {
+  const report = await preflight(ctx, { copyWorkers: settings.copyWorkers });
+  const stops = report.findings.filter((f) => f.severity === 'stop');
+  if (report.ok) return;
+  const first = stops[0];
+  throw failure('PREFLIGHT_FAILED', {
+    message: stops
+      .map((f) => `${f.check}${f.side ? ` on ${f.side}` : ''}: expected ${f.expected}, found ${f.found}`)
+      .join('; '),
+    expected: first?.expected ?? 'no findings',
+    found: first?.found ?? 'findings',
+    fix: first?.fix ?? 'orchestrate preflight',
+    serving: 'blue',
+  });
+}

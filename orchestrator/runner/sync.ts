@@ -1,0 +1,73 @@
+import type pg from 'pg';
+import type { OrchestrateError } from '../errors/failure.ts';
+import { directionFrom, otherSide, type Side } from '../pg/side.ts';
+import type { Context } from '../state/context.ts';
+import { Applier } from '../stream/applier.ts';
+import { forwardSink } from '../stream/apply.ts';
+import { advanceStandbySlot } from '../stream/retention.ts';
+import { reverseSink } from '../stream/reverse.ts';
+
+const RETENTION_EVERY_MS = 3_000;
+
+/** The stream that leaves the serving side, and the care for the slot that waits on the other one. */
+export class Sync {
+  readonly serving: Side;
+  readonly applier: Applier;
+  private readonly ctx: Context;
+  private timer: NodeJS.Timeout | undefined;
+  private advancing: Promise<void> = Promise.resolve();
+
+  private constructor(ctx: Context, serving: Side, applier: Applier) {
+    this.ctx = ctx;
+    this.serving = serving;
+    this.applier = applier;
+  }
+
+  /**
+   * Starts the stream away from `serving`.
+   * @param fatal told when the stream stops for a reason that trying again cannot mend.
+   */
+  static async start(
+    ctx: Context,
+    serving: Side,
+    options: { truncate: 'apply' | 'refuse' },
+    fatal: (error: OrchestrateError) => void,
+  ): Promise<Sync> {
+    const sink =
+      serving === 'blue'
+        ? forwardSink(ctx, { mode: 'syncing', truncate: options.truncate })
+        : reverseSink(ctx);
+    const applier = new Applier(ctx, directionFrom(serving), sink);
+    applier.onFatal(fatal);
+    await applier.start();
+    return new Sync(ctx, serving, applier);
+  }
+
+  /** Begins to advance the standby's slot, as retention only (DESIGN 7). */
+  keepRetention(clients: Readonly<Record<Side, pg.Client>>): void {
+    this.timer ??= setInterval(() => {
+      this.advancing = this.advancing
+        .then(async () => {
+          if (this.timer) await advanceStandbySlot(this.ctx, otherSide(this.serving), clients);
+        })
+        .catch((error: unknown) => {
+          this.ctx.log.debug(
+            { code: (error as { code?: string }).code },
+            'the standby slot was not advanced',
+          );
+        });
+    }, RETENTION_EVERY_MS);
+  }
+
+  /** Nothing touches the standby's slot once this has resolved. */
+  async stopRetention(): Promise<void> {
+    clearInterval(this.timer);
+    this.timer = undefined;
+    await this.advancing;
+  }
+
+  async stop(): Promise<void> {
+    await this.stopRetention();
+    await this.applier.stop();
+  }
+}

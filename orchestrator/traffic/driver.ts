@@ -1,0 +1,24 @@
+import type { Side } from '../pg/side.ts';
+
+/** What a traffic driver is told about the handover it serves; no URLs, no secrets. */
+export interface TrafficTask {
+  readonly migration: string;
+  readonly attempt: string;
+  readonly kind: 'cutover' | 'revert';
+  readonly from: Side;
+  readonly to: Side;
+  /** Epoch seconds by which clients are resumed, whatever happens. */
+  readonly deadline: number;
+}
+
+/** Moves the clients. Each step is idempotent, and may be repeated after a crash. */
+export interface TrafficDriver {
+  readonly name: 'none' | 'command' | 'pgbouncer' | 'kubernetes';
+  /** Finds out, changing nothing, whether the other steps can work. @returns warnings. */
+  check(task: TrafficTask): Promise<string[]>;
+  pause(task: TrafficTask): Promise<void>;
+  switch(task: TrafficTask): Promise<void>;
+  resume(task: TrafficTask): Promise<void>;
+  /** Undoes a pause whose handover came to nothing. */
+  undo(task: TrafficTask): Promise<void>;
+}
