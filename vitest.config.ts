@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 import { RealServersReporter } from './test/support/real-servers-reporter.ts';
 
+const resultsFile = process.env['ORCHESTRATE_TEST_RESULTS'];
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
@@ -11,6 +13,11 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    reporters: ['default', new RealServersReporter()],
+    reporters: [
+      'default',
+      new RealServersReporter(),
+      // CI adds up what several runs passed and failed.
+      ...(resultsFile === undefined ? [] : [['json', { outputFile: resultsFile }] as const]),
+    ],
   },
 });

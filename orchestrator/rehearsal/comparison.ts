@@ -60,7 +60,10 @@ export async function compareSides(request: CompareRequest): Promise<Comparison>
       request.schemas?.green ?? 'public',
     );
     try {
-      const forms = { blue: await sourceForm(blue, 'blue'), green: await sourceForm(green, 'green') };
+      const forms = {
+        blue: await sourceForm(blue, 'blue', true),
+        green: await sourceForm(green, 'green', true),
+      };
       const compared = await compareRows({ blue, green, forms }, request.settleMs ?? 10_000);
       const structure = await compareStructure(green, {
         form: forms.green,

@@ -62,7 +62,7 @@ export async function checkPromises(request: PromisesRequest): Promise<PromisesK
   if (facts.acknowledged === 0) throw new NothingToCompare('the ledger holds no acknowledged write');
   const client = await openTextSession(request.database, 'ledger check', request.schema ?? 'public');
   try {
-    const form = await sourceForm(client, request.side);
+    const form = await sourceForm(client, request.side, false);
     const lost = [
       ...(await lostByUser(client, request.side, form, facts)),
       ...(await lostByEveryone(client, request.side, form, facts)),

@@ -34,6 +34,24 @@ const OWN_BY_LINK = `
   FROM "user" u
   LEFT JOIN orchestrator.link l ON l.k = u.id`;
 
+/**
+ * For a user whom no stream has seen yet: what the link says, else the organisation that was named for the user, else
+ * (it was renamed) the first one in which the user is admin.
+ */
+const OWN_BY_LINK_OR_NAME = `
+  SELECT own.k, own.org_id, CASE WHEN own.linked THEN own.settings_id ELSE s.id END AS settings_id
+  FROM (
+    SELECT u.id AS k, l.k IS NOT NULL AS linked, l.settings_id,
+           CASE WHEN l.k IS NULL THEN coalesce(o.id, (
+             SELECT min(m.org_id) FROM org_user m JOIN role r ON r.id = m.role_id
+             WHERE m.user_id = u.id AND r.name = 'admin'
+           )) ELSE l.org_id END AS org_id
+    FROM "user" u
+    LEFT JOIN orchestrator.link l ON l.k = u.id
+    LEFT JOIN org o ON o.name = 'user_' || u.id || '_org'
+  ) AS own
+  LEFT JOIN settings s ON s.org_id = own.org_id AND s.user_id IS NULL`;
+
 /** Once the control schema is gone: the organisation that was named for the user, else the one of the same id. */
 const OWN_BY_NAME = `
   SELECT own.k, own.org_id, s.id AS settings_id
@@ -76,12 +94,16 @@ export interface SourceForm {
 const HAS_CONTROL = `
   SELECT to_regclass('orchestrator.parked') IS NOT NULL AS parked, to_regclass('orchestrator.link') IS NOT NULL AS link`;
 
-/** @returns how to read a side now: with the control schema where it is, without it where it is gone. */
-export async function sourceForm(client: pg.Client, side: Side): Promise<SourceForm> {
+/**
+ * @param streamed whether the stream that leaves green has seen everything, so that the link tells all
+ * @returns how to read a side now: with the control schema where it is, without it where it is gone.
+ */
+export async function sourceForm(client: pg.Client, side: Side, streamed: boolean): Promise<SourceForm> {
   if (side === 'blue') return { rows: BLUE_ROWS, mapped: BLUE_ROWS, own: '', hasParked: true };
   const found = await client.query<{ parked: boolean; link: boolean }>(HAS_CONTROL);
   const hasParked = found.rows[0]?.parked === true;
-  const own = found.rows[0]?.link === true ? OWN_BY_LINK : OWN_BY_NAME;
+  const byLink = streamed ? OWN_BY_LINK : OWN_BY_LINK_OR_NAME;
+  const own = found.rows[0]?.link === true ? byLink : OWN_BY_NAME;
   const mapped = `
   SELECT ${MAPPED_COLUMNS}
   FROM "user" u
