@@ -17,7 +17,9 @@ export default defineConfig({
       'default',
       new RealServersReporter(),
       // CI adds up what several runs passed and failed.
-      ...(resultsFile === undefined ? [] : [['json', { outputFile: resultsFile }] as const]),
+      ...(resultsFile === undefined
+        ? []
+        : [['json', { outputFile: resultsFile }] as [string, Record<string, unknown>]]),
     ],
   },
 });
