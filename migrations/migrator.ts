@@ -9,6 +9,7 @@ import {
   type Migration,
   type MigrationContext,
   MigrationRefused,
+  type RunQuery,
   type TableSchemas,
 } from './session.ts';
 
@@ -29,6 +30,8 @@ export interface MigrateTarget {
   /** The role that is to own what is created; we are a member of it. */
   readonly owner: string;
   readonly inPlace: boolean;
+  /** First statements of the transaction, under the session's own role: a run proves its right to write (I10). */
+  readonly guard?: (query: RunQuery) => Promise<void>;
 }
 
 export interface MigrationStatus {
@@ -75,10 +78,7 @@ export async function migrateDown(target: MigrateTarget, to: string): Promise<st
 const HAS_RECORDS = 'SELECT to_regclass($1) IS NOT NULL AS found';
 
 /** Reads what is applied; changes nothing. `query` is any session on the database. */
-export async function migrationStatus(
-  query: <Row extends object>(sql: string, bind: readonly unknown[]) => Promise<Row[]>,
-  schemas: TableSchemas,
-): Promise<MigrationStatus[]> {
+export async function migrationStatus(query: RunQuery, schemas: TableSchemas): Promise<MigrationStatus[]> {
   const table = qualified(schemas.org, MIGRATIONS_TABLE);
   const [has] = await query<{ found: boolean }>(HAS_RECORDS, [table]);
   const rows = has?.found
@@ -108,6 +108,7 @@ async function run<T>(
 ): Promise<T> {
   return inTransaction(target.config, async (sequelize, transaction) => {
     const context = contextOf(sequelize, transaction, target.schemas, target.inPlace);
+    await target.guard?.(context.query);
     await context.query(`SET LOCAL ROLE ${ident(target.owner)}`);
     await context.query(`
       CREATE TABLE IF NOT EXISTS ${context.org(MIGRATIONS_TABLE)} (

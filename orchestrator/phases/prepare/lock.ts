@@ -1,0 +1,63 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ClientBase } from 'pg';
+import { failure } from '../../errors/failure.ts';
+import { sqlState } from '../../errors/sqlstate.ts';
+
+/** Above deadlock_timeout's default: only then does an autovacuum in the way yield (HISTORIES 20). */
+const TRY_MS = 1_200;
+const PAUSE_MS = 300;
+
+const IN_THE_WAY = `
+  SELECT string_agg(who, ', ' ORDER BY who) AS who
+  FROM (
+    SELECT DISTINCT coalesce('pid ' || l.pid, 'prepared transaction ' || quote_literal(x.gid)) AS who
+    FROM pg_locks AS l
+    -- A prepared transaction has no pid; it is known by the lock on its own xid.
+    LEFT JOIN pg_locks AS t
+      ON l.pid IS NULL AND t.pid IS NULL AND t.locktype = 'transactionid'
+         AND t.virtualtransaction = l.virtualtransaction
+    LEFT JOIN pg_prepared_xacts AS x ON x.transaction = t.transactionid
+    WHERE l.locktype = 'relation'
+      AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+      AND l.relation = ANY (ARRAY(SELECT to_regclass(t) FROM unnest($1::text[]) AS t))
+      AND l.granted
+      AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+      AND l.pid IS DISTINCT FROM pg_backend_pid()) AS b`;
+
+/**
+ * Runs work that locks `tables` against writers. Short tries with pauses: a lock that is waited for stalls every
+ * writer queued behind it.
+ * @param tables quoted, qualified names.
+ * @param attempt gets the lock_timeout (ms) to set; it is run again, whole, after a lock was not granted.
+ * @throws OrchestrateError LOCK_TIMEOUT that names the pids and prepared transactions in the way.
+ */
+export async function withTableLock<T>(
+  client: ClientBase,
+  tables: readonly string[],
+  what: string,
+  waitMs: number,
+  attempt: (lockTimeoutMs: number) => Promise<T>,
+): Promise<T> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    try {
+      return await attempt(Math.min(TRY_MS, waitMs));
+    } catch (error) {
+      if (sqlState(error) !== '55P03') throw error;
+      if (Date.now() + PAUSE_MS >= deadline)
+        throw failure('LOCK_TIMEOUT', {
+          message: `${what}: the tables could not be locked`,
+          expected: `no transaction that holds ${tables.join(', ')} for longer than ${waitMs} ms`,
+          found: (await inTheWay(client, tables)) ?? 'it has ended meanwhile',
+          fix: 'end the named sessions (SELECT pg_terminate_backend(pid)) or ROLLBACK PREPARED the transactions, then orchestrate run',
+          cause: error,
+        });
+      await delay(PAUSE_MS);
+    }
+  }
+}
+
+async function inTheWay(client: ClientBase, tables: readonly string[]): Promise<string | null> {
+  const { rows } = await client.query<{ who: string | null }>(IN_THE_WAY, [tables]);
+  return rows[0]?.who ?? null;
+}
