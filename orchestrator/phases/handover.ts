@@ -196,6 +196,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       );
 
       // Forward only from here on.
+      options.traffic.decided();
       await steps.run(
         'open',
         async () => {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { failure } from '../errors/failure.ts';
 import type { TrafficDriver, TrafficTask } from './driver.ts';
+import { type PauseWatchdog, watchPause } from './watchdog.ts';
 
 type Step = 'check' | 'pause' | 'switch' | 'resume' | 'undo';
 
@@ -53,15 +54,27 @@ function call(command: string, step: Step, task: TrafficTask): Promise<void> {
 
 /** A driver that calls the operator's own program with `check`, `pause`, `switch`, `resume` or `undo`. */
 export function commandTraffic(command: string): TrafficDriver {
+  let watchdog: PauseWatchdog | undefined;
+  const dismiss = () => {
+    watchdog?.dismiss();
+    watchdog = undefined;
+  };
   return {
     name: 'command',
     check: async (task) => {
       await call(command, 'check', task);
       return [];
     },
-    pause: (task) => call(command, 'pause', task),
+    pause: async (task) => {
+      watchdog = watchPause(command, task, environmentOf(task));
+      await call(command, 'pause', task);
+    },
+    decided: dismiss,
     switch: (task) => call(command, 'switch', task),
     resume: (task) => call(command, 'resume', task),
-    undo: (task) => call(command, 'undo', task),
+    undo: async (task) => {
+      await call(command, 'undo', task);
+      dismiss();
+    },
   };
 }

@@ -16,7 +16,10 @@ export interface TrafficDriver {
   readonly name: 'none' | 'command' | 'pgbouncer' | 'kubernetes';
   /** Finds out, changing nothing, whether the other steps can work. @returns warnings. */
   check(task: TrafficTask): Promise<string[]>;
+  /** Holds the clients back; they are resumed at the deadline even if this process dies, unless `decided` was called. */
   pause(task: TrafficTask): Promise<void>;
+  /** The point of no return has passed: resuming is the runner's now. */
+  decided(): void;
   switch(task: TrafficTask): Promise<void>;
   resume(task: TrafficTask): Promise<void>;
   /** Undoes a pause whose handover came to nothing. */

@@ -5,6 +5,7 @@ export const noTraffic: TrafficDriver = {
   name: 'none',
   check: async () => [],
   pause: async () => {},
+  decided: () => {},
   switch: async () => {},
   resume: async () => {},
   undo: async () => {},
