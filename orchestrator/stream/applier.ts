@@ -1,53 +1,105 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
-import type { Lsn } from '../pg/lsn.ts';
+import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import type { Direction } from '../pg/side.ts';
+import { commit } from '../pg/transaction.ts';
 import type { Context } from '../state/context.ts';
 import { Delta } from '../verify/delta.ts';
+import type { ApplierOptions, ApplierStatus } from './applier-status.ts';
+import { Counts } from './counts.ts';
+import { Feed } from './feed.ts';
+import { Lag } from './lag.ts';
+import type { Backend } from './progress.ts';
+import { beginAt, storeProgress } from './progress.ts';
+import { StreamSession } from './session.ts';
+import { Signal } from './signal.ts';
 import type { Sink } from './sink.ts';
+import { judgeFailure, reasonOf } from './stream-failure.ts';
+import { type Carried, Waiters } from './waiters.ts';
 
-export interface ApplierOptions {
-  /** Most changes one destination transaction is filled with before it is committed. */
-  readonly maxChanges?: number;
-  /** Most bytes of changes that wait in memory; the socket is paused above it. */
-  readonly maxQueueBytes?: number;
-  /** Continue a delta that outlives this applier, e.g. across a pause. */
-  readonly delta?: Delta;
-}
+export type { ApplierOptions, ApplierStatus } from './applier-status.ts';
 
-export interface ApplierStatus {
-  readonly connected: boolean;
-  /** Durable on the destination. */
-  readonly appliedLsn: Lsn;
-  readonly receivedLsn: Lsn;
-  /** Unknown is undefined, never 0. */
-  readonly lagBytes: bigint | undefined;
-  readonly lagSeconds: number | undefined;
-  readonly queueChanges: number;
-  /** Milliseconds since the epoch, this host's clock. */
-  readonly lastMessageAt: number | undefined;
-  readonly appliedTransactions: number;
-  readonly appliedChanges: number;
-  readonly reconnects: number;
-  /** The error it stopped with, or the one it is trying to get over. */
-  readonly error: OrchestrateError | undefined;
-  /** Stopped for good by `error`. */
-  readonly fatal: boolean;
+const MAX_CHANGES = 2_000;
+const MAX_QUEUE_BYTES = 8 * 1024 * 1024;
+/** How often an idle stream stores where it is, so that the source can forget its WAL. */
+const IDLE_STORE_MS = 3_000;
+const SAMPLE_MS = 1_000;
+const FIRST_BACKOFF_MS = 100;
+const LAST_BACKOFF_MS = 10_000;
+/** How long a transaction waits while somebody looks for a position to cut at. */
+const HOLD_BACK_MS = 150;
+
+interface Task {
+  readonly run: (session: StreamSession) => Promise<void>;
+  readonly reject: (error: unknown) => void;
 }
 
 /** One direction's stream: reads the source's slot, applies whole transactions, stores the position, acknowledges. */
 export class Applier {
   readonly delta: Delta;
+  readonly #ctx: Context;
+  readonly #direction: Direction;
+  readonly #sink: Sink;
+  readonly #maxChanges: number;
+  readonly #maxQueueBytes: number;
+  readonly #signal = new Signal();
+  readonly #waiters = new Waiters();
+  readonly #lag = new Lag();
+  readonly #counts: Counts;
+  readonly #fatalListeners: ((error: OrchestrateError) => void)[] = [];
+  #tasks: Task[] = [];
+  #cut: { readonly lsn: Lsn; readonly task: Task } | undefined;
+  #holdingBack = 0;
+  #session: StreamSession | undefined;
+  #former: Backend | undefined;
+  #running: Promise<void> | undefined;
+  #stopping = false;
+  readonly #stopped = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #sampling = false;
+  #stored: Lsn = 0n;
+  /** Everything before it is applied, though perhaps not stored yet: an idle stream's keepalive. */
+  #reached: Lsn = 0n;
+  #idleStoredAt = 0;
+  /** Where the latest transaction starts that was taken from the stream. */
+  #takenFinal: Lsn = -1n;
+  /** What was being committed when the outcome became unknown. */
+  #inFlight: { readonly endLsn: Lsn; readonly carried: readonly Carried[] } | undefined;
+  #inFlightSince: bigint | undefined;
+  /** After a constraint violation changes are applied one by one, so that the error can name the row. */
+  #singly = false;
+  #error: OrchestrateError | undefined;
+  #fatal = false;
 
   constructor(ctx: Context, direction: Direction, sink: Sink, options: ApplierOptions = {}) {
+    this.#ctx = ctx;
+    this.#direction = direction;
+    this.#sink = sink;
+    this.#maxChanges = options.maxChanges ?? MAX_CHANGES;
+    this.#maxQueueBytes = options.maxQueueBytes ?? MAX_QUEUE_BYTES;
+    this.#counts = new Counts(ctx.metrics, direction);
     this.delta = options.delta ?? new Delta();
-    void ctx;
-    void direction;
-    void sink;
   }
 
   get status(): ApplierStatus {
-    throw failure('INTERNAL', { message: 'not written yet' });
+    const tail = this.#session?.tail;
+    const position = this.#position();
+    const known = this.#session !== undefined;
+    return {
+      connected: known && !this.#fatal,
+      appliedLsn: this.#stored,
+      receivedLsn: tail?.receivedLsn ?? this.#stored,
+      lagBytes: known ? this.#lag.bytes(position) : undefined,
+      lagSeconds: known ? this.#lag.seconds(position) : undefined,
+      queueChanges: tail?.changes ?? 0,
+      lastMessageAt: tail?.lastMessageAt,
+      appliedTransactions: this.#counts.transactions,
+      appliedChanges: this.#counts.changes,
+      reconnects: this.#counts.reconnects,
+      error: this.#error,
+      fatal: this.#fatal,
+    };
   }
 
   /**
@@ -55,35 +107,52 @@ export class Applier {
    * reconnects with backoff by itself until `stop` or a fatal error.
    * @throws OrchestrateError SLOT_MISSING, SLOT_LOST, SLOT_AHEAD, IDENTITY_CHANGED, STORED_AHEAD and others.
    */
-  start(): Promise<void> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  async start(): Promise<void> {
+    this.#session = await this.#open();
+    this.#timer = setInterval(() => void this.#sample(), SAMPLE_MS);
+    void this.#sample();
+    this.#ctx.signal.addEventListener('abort', this.#abort, { once: true });
+    this.#running = this.#run(this.#session);
   }
 
   /** Ends after the batch in flight. @returns the durable stored LSN; the slot keeps its place. */
-  stop(): Promise<Lsn> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  async stop(): Promise<Lsn> {
+    this.#abort();
+    await this.#running;
+    return this.#stored;
   }
 
   /**
    * Resolves once the transaction that carries our transactional logical message with that content is durable on the
    * destination, with its end LSN. Call it BEFORE the message is emitted.
    */
-  waitForMessage(_content: string, _signal: AbortSignal): Promise<Lsn> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  waitForMessage(content: string, signal: AbortSignal): Promise<Lsn> {
+    if (this.#ended) return Promise.reject(this.#endedError());
+    return this.#waiters.message(content, signal);
   }
 
   /** Resolves once every commit that ends at or before `lsn` is durable on the destination. */
-  waitForLsn(_lsn: Lsn, _signal: AbortSignal): Promise<void> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  async waitForLsn(lsn: Lsn, signal: AbortSignal): Promise<void> {
+    if (this.#stored >= lsn) return;
+    if (this.#ended) throw this.#endedError();
+    const reached = this.#waiters.position(lsn, signal);
+    this.#signal.raise();
+    await reached;
   }
 
   /**
-   * While `work` runs, transactions are applied only some 100 ms after they arrived, so that a position `work` finds
+   * While `work` runs, transactions are applied only some 150 ms after they arrived, so that a position `work` finds
    * (a new slot's consistent point) can still be cut at. Wrap the creation of the sweep's slot in it, and call
    * `cutBefore` from its `onConsistentPoint`.
    */
-  holdBack<T>(_work: () => Promise<T>): Promise<T> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  async holdBack<T>(work: () => Promise<T>): Promise<T> {
+    this.#holdingBack += 1;
+    try {
+      return await work();
+    } finally {
+      this.#holdingBack -= 1;
+      this.#signal.raise();
+    }
   }
 
   /**
@@ -91,17 +160,270 @@ export class Applier {
    * A transaction at or after `lsn` must follow (the transactional mark), or it waits until one does.
    * @throws OrchestrateError CUT_MISSED (transient) when a later transaction is already applied.
    */
-  cutBefore<T>(_lsn: Lsn, _paused: () => Promise<T>): Promise<T> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  cutBefore<T>(lsn: Lsn, paused: () => Promise<T>): Promise<T> {
+    if (this.#ended) return Promise.reject(this.#endedError());
+    if (this.#cut !== undefined)
+      return Promise.reject(failure('INTERNAL', { message: 'the stream is already to be cut elsewhere' }));
+    if (this.#takenFinal >= lsn)
+      return Promise.reject(
+        failure('CUT_MISSED', {
+          expected: `nothing at or after ${formatLsn(lsn)}`,
+          found: formatLsn(this.#takenFinal),
+        }),
+      );
+    return new Promise<T>((resolve, reject) => {
+      const run = async (): Promise<void> => {
+        await paused().then(resolve, reject);
+      };
+      this.#cut = { lsn, task: { run, reject } };
+      this.#signal.raise();
+    });
   }
 
   /** Runs `work` on the destination's session between two batches, in a transaction of its own with the claim held. */
-  between<T>(_work: (client: pg.Client) => Promise<T>): Promise<T> {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  between<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    if (this.#ended) return Promise.reject(this.#endedError());
+    return new Promise<T>((resolve, reject) => {
+      const run = async (session: StreamSession): Promise<void> => {
+        // An error of the work is the caller's; a session that is lost with it shows at the next batch.
+        await this.#exclusively(session, () => work(session.destination)).then(resolve, reject);
+      };
+      this.#tasks.push({ run, reject });
+      this.#signal.raise();
+    });
   }
 
   /** Calls `listener` when the stream has stopped for good. */
-  onFatal(_listener: (error: OrchestrateError) => void): void {
-    throw failure('INTERNAL', { message: 'not written yet' });
+  onFatal(listener: (error: OrchestrateError) => void): void {
+    this.#fatalListeners.push(listener);
+  }
+
+  readonly #abort = (): void => {
+    this.#stopping = true;
+    this.#stopped.abort();
+    this.#signal.raise();
+  };
+
+  get #ended(): boolean {
+    return this.#stopping || this.#fatal;
+  }
+
+  #endedError(): OrchestrateError {
+    return this.#error !== undefined && this.#fatal
+      ? this.#error
+      : failure('STREAM_BROKEN', { message: 'the stream has been stopped' });
+  }
+
+  /** Serves sessions one after the other until it is stopped or nothing can help. Never rejects. */
+  async #run(first: StreamSession): Promise<void> {
+    let session: StreamSession | undefined = first;
+    let backoffMs = FIRST_BACKOFF_MS;
+    while (!this.#stopping) {
+      try {
+        session ??= await this.#open();
+        this.#session = session;
+        const before = this.#stored;
+        await this.#serve(session).finally(() => {
+          if (this.#stored !== before) backoffMs = FIRST_BACKOFF_MS;
+        });
+      } catch (error) {
+        if (this.#stopping) break;
+        this.#session = undefined;
+        this.#former = session?.backend ?? this.#former;
+        await session?.close();
+        session = undefined;
+        const judged = judgeFailure(error, { lsn: this.#takenFinal, singly: this.#singly });
+        this.#error = judged.error;
+        this.#counts.failed(error);
+        if (judged.verdict === 'fatal') {
+          this.#fatal = true;
+          break;
+        }
+        this.#singly = judged.verdict === 'singly';
+        this.#counts.reconnect(reasonOf(error));
+        this.#lag.forget();
+        this.#ctx.log.warn(
+          {
+            direction: this.#direction,
+            code: judged.error.code,
+            found: judged.error.detail.found,
+            backoffMs,
+          },
+          'the stream is interrupted and will be resumed',
+        );
+        await delay(backoffMs, undefined, { signal: this.#stopped.signal }).catch(() => {});
+        backoffMs = Math.min(backoffMs * 2, LAST_BACKOFF_MS);
+      }
+    }
+    await this.#end(session);
+  }
+
+  async #end(session: StreamSession | undefined): Promise<void> {
+    clearInterval(this.#timer);
+    this.#ctx.signal.removeEventListener('abort', this.#abort);
+    this.#session = undefined;
+    await session?.close();
+    this.#counts.connected(false);
+    const error = this.#endedError();
+    this.#waiters.end(error);
+    for (const task of this.#tasks) task.reject(error);
+    this.#tasks = [];
+    this.#cut?.task.reject(error);
+    this.#cut = undefined;
+    if (!this.#fatal) return;
+    this.#ctx.log.error(
+      {
+        direction: this.#direction,
+        code: error.code,
+        expected: error.detail.expected,
+        found: error.detail.found,
+      },
+      'the stream has stopped',
+    );
+    for (const listener of this.#fatalListeners) listener(error);
+  }
+
+  async #open(): Promise<StreamSession> {
+    const session = await StreamSession.open(this.#ctx, this.#direction, this.#former, {
+      maxBytes: this.#maxQueueBytes,
+      wake: () => this.#signal.raise(),
+    });
+    this.#stored = session.stored.lsn;
+    this.#reached = this.#stored;
+    this.#takenFinal = this.#stored - 1n;
+    // The batch whose outcome was unknown did land: what it carried will not be sent again.
+    if (this.#inFlight !== undefined && this.#stored >= this.#inFlight.endLsn)
+      this.#waiters.durable(this.#stored, this.#inFlight.carried);
+    this.#inFlight = undefined;
+    this.#inFlightSince = undefined;
+    if (this.#cut !== undefined && this.#takenFinal >= this.#cut.lsn) {
+      this.#cut.task.reject(failure('CUT_MISSED', { found: formatLsn(this.#stored) }));
+      this.#cut = undefined;
+    }
+    this.#counts.connected(true);
+    this.#ctx.log.info(
+      { direction: this.#direction, from: formatLsn(this.#stored), slot: session.stored.slot },
+      'the stream runs',
+    );
+    return session;
+  }
+
+  /** The loop: batches while there is something, tasks between them, a stored keepalive when there is nothing. */
+  async #serve(session: StreamSession): Promise<void> {
+    const feed = new Feed(session, this.#sink, this.delta, this.#signal, this.#counts);
+    while (!this.#stopping) {
+      for (let task = this.#tasks.shift(); task !== undefined; task = this.#tasks.shift())
+        await task.run(session);
+      const outcome = await feed.next({
+        maxChanges: this.#singly ? 1 : this.#maxChanges,
+        cut: this.#cut?.lsn,
+        arrivedBefore: this.#holdingBack > 0 ? performance.now() - HOLD_BACK_MS : undefined,
+        messagePrefix: this.#ctx.names.messagePrefix,
+        stopping: () => this.#stopping,
+        interrupted: () => this.#tasks.length > 0,
+        taken: (begin) => {
+          this.#takenFinal = begin.finalLsn;
+          this.#inFlightSince ??= begin.commitMicros;
+        },
+        committing: (endLsn, carried) => {
+          this.#inFlight = { endLsn, carried };
+        },
+      });
+      if (feed.reached !== undefined && feed.reached > this.#reached) this.#reached = feed.reached;
+      switch (outcome.kind) {
+        case 'applied':
+          this.#durable(session, outcome.endLsn, outcome.carried);
+          this.#error = undefined;
+          break;
+        case 'cut': {
+          const task = this.#cut?.task;
+          this.#cut = undefined;
+          await task?.run(session);
+          break;
+        }
+        case 'later':
+          await this.#signal.sleep(Math.max(1, outcome.waitMs));
+          break;
+        case 'empty':
+          await this.#idle(session);
+          break;
+        case 'stopped':
+          return;
+        default:
+          outcome satisfies never;
+      }
+    }
+  }
+
+  /** Only what is stored is acknowledged, and only after its commit (I3). */
+  #durable(session: StreamSession, lsn: Lsn, carried: readonly Carried[]): void {
+    this.#stored = lsn;
+    if (lsn > this.#reached) this.#reached = lsn;
+    this.#inFlight = undefined;
+    this.#inFlightSince = undefined;
+    this.#waiters.durable(lsn, carried);
+    session.tail.acknowledge(lsn);
+  }
+
+  async #idle(session: StreamSession): Promise<void> {
+    this.#error = undefined;
+    const awaited = this.#waiters.awaited;
+    const now = performance.now();
+    const due =
+      awaited !== undefined && this.#reached >= awaited ? true : now - this.#idleStoredAt >= IDLE_STORE_MS;
+    if (this.#reached > this.#stored && due) {
+      this.#idleStoredAt = now;
+      const lsn = this.#reached;
+      await this.#exclusively(session, () =>
+        storeProgress(session.destination, this.#direction, session.stored, lsn),
+      );
+      session.stored = { ...session.stored, lsn };
+      this.#durable(session, lsn, []);
+      return;
+    }
+    // The server says by itself only now and then how far it has read.
+    if (awaited !== undefined && awaited > this.#reached) session.tail.ping();
+    await this.#signal.sleep(awaited === undefined ? 1_000 : 50);
+  }
+
+  /** A transaction on the destination that no late batch can follow: claim held, position locked and unchanged. */
+  async #exclusively<T>(session: StreamSession, work: () => Promise<T>): Promise<T> {
+    const { destination, stored } = session;
+    try {
+      await beginAt(destination, this.#ctx, this.#direction, stored);
+      const result = await work();
+      await commit(destination);
+      return result;
+    } catch (error) {
+      await destination.query('ROLLBACK').catch(() => {});
+      throw error;
+    }
+  }
+
+  #position(): { applied: Lsn; oldestCommitMicros: bigint | undefined } {
+    const head = this.#session?.tail.peek();
+    const queued = head?.kind === 'begin' ? head.commitMicros : undefined;
+    return { applied: this.#reached, oldestCommitMicros: this.#inFlightSince ?? queued };
+  }
+
+  async #sample(): Promise<void> {
+    const session = this.#session;
+    if (session === undefined || this.#sampling) return this.#report();
+    this.#sampling = true;
+    try {
+      await this.#lag.sample(await session.meter(), this.#reached);
+      const behind = this.#lag.bytes(this.#position());
+      if (behind !== undefined && behind > 0n && session.tail.peek() === undefined) session.tail.ping();
+    } catch {
+      // Unknown is not 0: the lag is absent until the next answer (metrics must not stop the stream).
+      this.#lag.forget();
+    } finally {
+      this.#sampling = false;
+      this.#report();
+    }
+  }
+
+  #report(): void {
+    this.#counts.report(this.status);
   }
 }

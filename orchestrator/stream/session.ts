@@ -1,0 +1,112 @@
+import type pg from 'pg';
+import { connect } from '../pg/connect.ts';
+import { type Direction, destinationOf, sourceOf } from '../pg/side.ts';
+import type { Context } from '../state/context.ts';
+import { type Backend, backendOf, type Progress, readProgress } from './progress.ts';
+import { checkSource, senderTimeout } from './source-check.ts';
+import { Tail } from './tail.ts';
+
+/**
+ * Plans of the destination's session. The tables have grown since they were last analysed, or never were; every
+ * statement of a sink comes with ids, and there is an index for each of them.
+ */
+const PLANNING = { plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off', jit: 'off' };
+
+/** The connections of one attempt to stream, and what they started from. */
+export class StreamSession {
+  readonly ctx: Context;
+  readonly direction: Direction;
+  readonly destination: pg.Client;
+  readonly backend: Backend;
+  readonly tail: Tail;
+  /** The position this session has stored last; the compare-and-set of the next one names it. */
+  stored: Progress;
+  #meter: pg.Client;
+  #source: Promise<pg.Client> | undefined;
+  #closed = false;
+
+  private constructor(
+    ctx: Context,
+    direction: Direction,
+    parts: { destination: pg.Client; backend: Backend; meter: pg.Client; tail: Tail; stored: Progress },
+  ) {
+    this.ctx = ctx;
+    this.direction = direction;
+    this.destination = parts.destination;
+    this.backend = parts.backend;
+    this.tail = parts.tail;
+    this.stored = parts.stored;
+    this.#meter = parts.meter;
+  }
+
+  /**
+   * Connects both sides, in the order that makes a late batch harmless: first the destination, whose stored position
+   * is read once nothing earlier can land any more; then the source is checked against it; then the stream begins
+   * there.
+   * @param former the destination's session of the attempt before.
+   */
+  static async open(
+    ctx: Context,
+    direction: Direction,
+    former: Backend | undefined,
+    options: { maxBytes: number; wake: () => void },
+  ): Promise<StreamSession> {
+    const sourceSide = sourceOf(direction);
+    const opened: { end(): Promise<void> }[] = [];
+    try {
+      const destination = await connect(ctx.endpoints[destinationOf(direction)], {
+        purpose: `apply-${direction}`,
+        settings: PLANNING,
+        shortKeepalive: true,
+      });
+      opened.push(destination);
+      const backend = await backendOf(destination);
+      const stored = await readProgress(destination, ctx, direction, former);
+      const meter = await connect(ctx.endpoints[sourceSide], { purpose: `lag-${direction}` });
+      opened.push(meter);
+      await checkSource(meter, ctx, sourceSide, stored);
+      const tail = new Tail({
+        endpoint: ctx.endpoints[sourceSide],
+        slot: stored.slot,
+        publication: ctx.names.publication[sourceSide],
+        start: stored.lsn,
+        senderTimeoutMs: await senderTimeout(meter),
+        ...options,
+      });
+      opened.push({ end: () => tail.close() });
+      await tail.open();
+      return new StreamSession(ctx, direction, { destination, backend, meter, tail, stored });
+    } catch (error) {
+      await Promise.allSettled(opened.map((o) => o.end()));
+      throw error;
+    }
+  }
+
+  /** The session that measures the lag; a lost one is replaced. */
+  async meter(): Promise<pg.Client> {
+    return this.#meter;
+  }
+
+  /** A session on the source for reads that answer a change; opened at its first use. */
+  source(): Promise<pg.Client> {
+    this.#source ??= connect(this.ctx.endpoints[sourceOf(this.direction)], {
+      purpose: `read-${this.direction}`,
+    });
+    return this.#source;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Ends every connection; a transaction that is open on the destination is rolled back by its server. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([
+      this.tail.close(),
+      this.destination.end(),
+      this.#meter.end(),
+      this.#source?.then((client) => client.end()),
+    ]);
+  }
+}
