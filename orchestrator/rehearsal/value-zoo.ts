@@ -150,7 +150,9 @@ const KEYS: readonly (string | null)[] = [
 const SIZES = [1_900, 1_996, 1_997, 2_000, 2_032, 2_048, 4_000, 8_000, 8_160, 8_192, 16_384, 100_000];
 
 function sized(random: Random, bytes: number, compressible: boolean): string {
-  return compressible ? 'compressible '.repeat(Math.ceil(bytes / 13)).slice(0, bytes) : random.secret(bytes);
+  // PostgreSQL's compression looks back a few kilobytes: a repeat at the distance of a megabyte escapes it.
+  const unit = compressible ? 'compressible ' : random.secret(Math.min(bytes, 1_000_000));
+  return unit.repeat(Math.ceil(bytes / unit.length)).slice(0, bytes);
 }
 
 const TEXT_COLUMNS = [

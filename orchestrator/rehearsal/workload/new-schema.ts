@@ -2,16 +2,17 @@ import { type Attempt, NothingWritten } from './attempt.ts';
 import { type Application, insertReturningId, updateById } from './old-schema.ts';
 import { EVERYONE_COLUMN, type Operation, type Values } from './operation.ts';
 
-/** A user with the organisation that is the user's own (the one where the user is admin) and its settings. */
+/**
+ * A user with the organisation that is the user's own (the one where the user is admin, role 1 as seeded) and its
+ * settings.
+ */
 const READ_USER = `
-  SELECT u.id AS user_id, u.keycloak_user_id, u.accepted_tos, o.name AS org_name, s.*, s.id AS settings_id, o.id AS own_org_id
+  SELECT u.id AS user_id, u.keycloak_user_id, u.accepted_tos, ou.org_id AS own_org_id, s.*, s.id AS settings_id
   FROM "user" u
-  JOIN org_user ou ON ou.user_id = u.id
-  JOIN role r ON r.id = ou.role_id AND r.name = 'admin'
-  JOIN org o ON o.id = ou.org_id
-  JOIN settings s ON s.org_id = o.id AND s.user_id IS NULL
+  JOIN org_user ou ON ou.user_id = u.id AND ou.role_id = 1
+  JOIN settings s ON s.org_id = ou.org_id AND s.user_id IS NULL
   WHERE u.id = $1
-  ORDER BY o.id
+  ORDER BY ou.org_id
   LIMIT 1`;
 
 const INSERT_ORG = 'INSERT INTO org (name) VALUES ($1) RETURNING id';
