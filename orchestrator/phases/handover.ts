@@ -12,7 +12,7 @@ import type { Applier } from '../stream/applier.ts';
 import { identify } from '../stream/slot.ts';
 import { fillVacantKeys } from '../stream/vacant.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
-import { compareDelta } from '../verify/compare-keys.ts';
+import { compareKeys } from '../verify/compare-keys.ts';
 import { alignSequences } from '../verify/sequences.ts';
 import { awaitPhysicalStandbys, decide, marginMs } from './handover/decide.ts';
 import { freeze, serverClock } from './handover/freeze.ts';
@@ -138,7 +138,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
           const keys = applier.delta.keys();
           if (keys === 'lost')
             throw failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving: S });
-          const mismatches = await compareDelta(ctx, a.clients, keys, S, stop.signal);
+          const mismatches = await compareKeys(ctx, a.clients, keys, S, stop.signal);
           if (mismatches.length > 0)
             throw failure('DIFFERENCES', {
               expected: 'no differences among the keys changed since the sweep',

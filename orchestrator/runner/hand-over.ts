@@ -16,7 +16,7 @@ import { canaryRoundTrip } from '../stream/canary.ts';
 import { notRevertible } from '../stream/not-revertible.ts';
 import { driverOf } from '../traffic/choose.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
-import { definitionDrift, readLastSweep } from '../verify/catalog.ts';
+import { drift, lastSweep } from '../verify/last-sweep.ts';
 import { type ClaimedRequest, isCancelled, type Outcome } from './requests.ts';
 import type { Runner } from './runner.ts';
 
@@ -96,7 +96,14 @@ export async function handOver(
     };
   }
   const revertFacts =
-    kind === 'revert' ? { not_revertible: await notRevertible(runner.control.clients.green) } : {};
+    kind === 'revert'
+      ? {
+          not_revertible: (await notRevertible(runner.control.clients.green, ctx)).map((f) => ({
+            what: f.kind,
+            rows: f.count,
+          })),
+        }
+      : {};
   if (options.dryRun)
     return {
       exit: 0,
@@ -135,7 +142,7 @@ export async function handOver(
       options,
       steps,
       clients: runner.control.clients,
-      drift: () => definitionDrift(ctx, runner.control.clients),
+      drift: () => drift(ctx, runner.control.clients),
       stopRetention: () => sync.stopRetention(),
       cancelled: () =>
         request.id === '0' ? Promise.resolve(false) : isCancelled(runner.control.clients.green, request.id),
@@ -257,19 +264,18 @@ async function gatesOf(
   if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
   const { serving, applier } = sync;
   const { clients } = runner.control;
-  const drift = () => definitionDrift(ctx, clients);
-  let sweep = await readLastSweep(clients.green, ctx);
+  const drifted = () => drift(ctx, clients);
+  let sweep = await lastSweep(clients.green, ctx);
   const stale =
     sweep === null ||
     !sweep.clean ||
     sweep.void ||
-    sweep.generation !== ctx.claim().generation ||
     sweep.ageSeconds * 1000 > options.maxSweepAgeMs ||
     applier.delta.lost ||
-    (await drift()).length > 0;
+    (await drifted()).length > 0;
   if (stale && !options.dryRun) {
     await runner.sweep();
-    sweep = await readLastSweep(clients.green, ctx);
+    sweep = await lastSweep(clients.green, ctx);
   }
   if (!options.dryRun && sweep?.clean && serving === 'blue') await runner.armReverse();
   const prediction = predictFreeze(applier.status.lagSeconds, applier.delta.size ?? 0);
@@ -282,13 +288,9 @@ async function gatesOf(
     clients,
     applier: applier.status,
     delta: { size: applier.delta.size ?? 0, lost: applier.delta.lost },
-    sweep: sweep && sweep.generation === ctx.claim().generation ? sweep : null,
-    drift,
-    canary: async () => {
-      const start = performance.now();
-      await canaryRoundTrip(ctx, otherSide(serving), clients, CANARY_MS);
-      return (performance.now() - start) / 1000;
-    },
+    sweep,
+    drift: drifted,
+    canary: () => canaryRoundTrip(ctx, otherSide(serving), clients, CANARY_MS),
     prediction,
     options,
   });
@@ -319,7 +321,7 @@ async function certify(
   const { ctx } = runner;
   const green = runner.control.clients.green;
   const claim = ctx.claim();
-  const sweep = await readLastSweep(green, ctx);
+  const sweep = await lastSweep(green, ctx);
   const body = {
     migration: claim.migration,
     kind,
@@ -327,7 +329,7 @@ async function certify(
     generation: Number(claim.generation),
     direction: directionFrom(kind === 'cutover' ? 'green' : 'blue'),
     sweep_lsn: sweep?.lsn ?? null,
-    rows_compared: sweep?.rowsCompared ?? null,
+    rows_compared: sweep?.result.rows_compared ?? null,
     ...facts,
   };
   await transaction(green, async () => {

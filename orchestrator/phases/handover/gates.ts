@@ -4,7 +4,7 @@ import { type HandoverKind, otherSide, type Side } from '../../pg/side.ts';
 import type { Context } from '../../state/context.ts';
 import { GATES } from '../../state/documents.ts';
 import type { ApplierStatus } from '../../stream/applier.ts';
-import { checkPublication } from '../../stream/publication.ts';
+import { reverseReady } from '../../stream/reverse-setup.ts';
 import { inspectSlot } from '../../stream/slot.ts';
 import { sequencesKnown } from '../../verify/sequences.ts';
 import type { HandoverOptions } from './options.ts';
@@ -111,18 +111,8 @@ const CHECKS: Readonly<Record<GateName, Check>> = {
   },
 
   reverse: async ({ ctx, clients, serving }) => {
-    const standby = otherSide(serving);
-    const back = await inspectSlot(clients[standby], ctx.names.slot[standby]);
-    const published = await checkPublication(clients[standby], ctx, standby).then(
-      () => true,
-      () => false,
-    );
-    const { rowCount } = await clients[serving].query('SELECT FROM orchestrator.progress WHERE slot = $1', [
-      ctx.names.slot[standby],
-    ]);
     return {
-      passed: back !== null && published && rowCount === 1,
-      detail: `slot ${back === null ? 'missing' : 'there'}, publication ${published ? 'there' : 'missing'}, position ${rowCount === 1 ? 'stored' : 'missing'}`,
+      ...(await reverseReady(ctx, otherSide(serving), clients)),
       fix: 'the runner makes them after the first clean sweep: orchestrate verify',
     };
   },

@@ -1,0 +1,97 @@
+/** The shipped program on a pair of databases: the runner in the background, commands beside it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { StatusDocument } from '../../orchestrator/state/documents.ts';
+import type { Pair } from './databases.ts';
+import { PROGRAM } from './program.ts';
+import { rows } from './sql.ts';
+import { until } from './until.ts';
+
+/** What a command left behind. */
+export interface Ended {
+  readonly exit: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The one JSON document on stdout. @throws when it is not exactly one. */
+  json<T = Record<string, unknown>>(): T;
+}
+
+/** A runner in a process of its own. */
+export interface Running {
+  readonly process: ChildProcess;
+  readonly ended: Promise<Ended>;
+  stderr(): string;
+  kill(signal?: NodeJS.Signals): void;
+}
+
+export interface Journey {
+  /** Starts `orchestrate run` in the background. */
+  run(environment?: Record<string, string>, ...flags: string[]): Running;
+  /** Runs one command to its end. */
+  command(...args: string[]): Promise<Ended>;
+  commandIn(environment: Record<string, string>, ...args: string[]): Promise<Ended>;
+  status(): Promise<StatusDocument>;
+  /** Waits until the first sweep is clean and the way back is prepared. */
+  ready(running?: Running): Promise<StatusDocument>;
+}
+
+/** @returns how to drive the program on these two databases, with the sync role's URLs unless others are given. */
+export function journey(pair: Pair, urls?: { blue: string; green: string }): Journey {
+  const environment = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: process.env['HOME'] ?? '/',
+    NO_COLOR: '1',
+    ORCHESTRATE_BLUE_URL: urls?.blue ?? pair.blue.urls.sync,
+    ORCHESTRATE_GREEN_URL: urls?.green ?? pair.green.urls.sync,
+    ORCHESTRATE_METRICS_LISTEN: '127.0.0.1:0',
+  };
+  const start = (args: string[], more: Record<string, string> = {}): Running => {
+    const child = spawn(process.execPath, [PROGRAM, ...args], {
+      env: { ...environment, ...more },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    const ended = new Promise<Ended>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (exit) =>
+        resolve({ exit, stdout, stderr, json: <T>() => JSON.parse(stdout) as T }),
+      );
+    });
+    return {
+      process: child,
+      ended,
+      stderr: () => stderr,
+      kill: (signal = 'SIGTERM') => void child.kill(signal),
+    };
+  };
+  const commandIn = (more: Record<string, string>, ...args: string[]) => start(args, more).ended;
+  const status = async () => (await commandIn({}, 'status', '--json')).json<StatusDocument>();
+  return {
+    run: (more = {}, ...flags) => start(['run', ...flags], more),
+    command: (...args) => commandIn({}, ...args),
+    commandIn,
+    status,
+    ready: (running) =>
+      until(
+        'the first clean sweep and the way back',
+        async () => {
+          if (running && running.process.exitCode !== null)
+            throw new Error(`run ended with ${running.process.exitCode}: ${running.stderr().slice(-2000)}`);
+          const s = await status();
+          if (s.phase !== 'syncing' || s.verify.last_success === null) return null;
+          const slots = await rows(
+            s.serving === 'blue' ? pair.green.urls.superuser : pair.blue.urls.superuser,
+            `SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'orchestrate%'`,
+          );
+          return slots.length > 0 ? s : null;
+        },
+        90_000,
+      ),
+  };
+}
