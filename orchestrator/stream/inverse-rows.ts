@@ -8,7 +8,8 @@ import {
   SOURCE_NAMES,
   usFromText,
 } from '../../src/mapping/sql.ts';
-import { requireVisible, visible } from './visibility.ts';
+import type { Context } from '../state/context.ts';
+import { visible, whenVisible } from './visibility.ts';
 
 /** A source key at the moment of the read, with its whole row as text if there is such a user on green. */
 export interface Found {
@@ -46,28 +47,35 @@ const inverse = (r: Relations) => `
 /** What PostgreSQL printed, untouched. */
 const RAW = { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig;
 
-/** @throws OrchestrateError NOT_VISIBLE when a transaction of the batch is not in this statement's snapshot. */
-export async function readInverse(
+/**
+ * Reads the keys that ids of green belong to, and their whole rows, as the inverse mapping has them now.
+ * @throws OrchestrateError NOT_VISIBLE when a transaction of the batch does not become visible to the read.
+ */
+export function readInverse(
   source: pg.Client,
-  relations: Relations,
+  { relations, signal }: Pick<Context, 'relations' | 'signal'>,
   xids: readonly number[],
-  users: readonly number[],
-  settings: readonly number[] = [],
-  orgs: readonly number[] = [],
+  ids: {
+    readonly users: readonly number[];
+    readonly settings?: readonly number[];
+    readonly orgs?: readonly number[];
+  },
 ): Promise<Found[]> {
-  const { rows } = await source.query<(string | null)[]>({
-    name: 'reverse_inverse',
-    text: inverse(relations),
-    values: [xids, users, settings, orgs],
-    rowMode: 'array',
-    types: RAW,
+  return whenVisible(signal, async () => {
+    const { rows } = await source.query<(string | null)[]>({
+      name: 'reverse_inverse',
+      text: inverse(relations),
+      values: [xids, ids.users, ids.settings ?? [], ids.orgs ?? []],
+      rowMode: 'array',
+      types: RAW,
+    });
+    if (rows[0]?.[0] !== 't') return undefined;
+    return rows.flatMap(([, k, present, parked, ...row]) =>
+      k === null || k === undefined
+        ? []
+        : [{ k: Number(k), parked: parked === 't', row: present === 't' ? row : null }],
+    );
   });
-  requireVisible(rows[0]?.[0] === 't');
-  return rows.flatMap(([, k, present, parked, ...row]) =>
-    k === null || k === undefined
-      ? []
-      : [{ k: Number(k), parked: parked === 't', row: present === 't' ? row : null }],
-  );
 }
 
 const assignments = SOURCE_COLUMNS.filter((c) => c.home !== 'key')

@@ -8,13 +8,13 @@ import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import { type Beyond, decideLinks, type Known, type Link, type LinkChanges } from './links.ts';
 import type { Fact } from './reverse-marks.ts';
-import { requireVisible, visible } from './visibility.ts';
+import { visible, whenVisible } from './visibility.ts';
 
 /**
  * Everything `decideLinks` asks about the ids of a batch's facts, as rows `(what, a, b, c, flag)`.
  * $1 xids, $2 users, $3 organisations, $4 settings rows. Looked up by id; the only name read is none.
  */
-const known = (r: Relations) => `
+const KNOWN = (r: Relations) => `
   WITH link AS (
     SELECT l.k, l.org_id, l.settings_id
     FROM ${r.link} AS l
@@ -106,7 +106,8 @@ export async function recordLinks(
   xids: readonly number[],
 ): Promise<ReadonlyMap<Beyond, ReadonlySet<number>>> {
   if (facts.length === 0) return new Map();
-  const changes = decideLinks(facts, await readKnown(source, ctx.relations, facts, xids));
+  const known = await whenVisible(ctx.signal, () => readKnown(source, ctx.relations, facts, xids));
+  const changes = decideLinks(facts, known);
   // Nothing to write is the rule, and then green is spared a transaction.
   if (changes.links.size + changes.born.size + changes.forgotten.size + changes.diverged.size > 0) {
     await failpoint('link.before');
@@ -124,7 +125,7 @@ async function readKnown(
   relations: Relations,
   facts: readonly Fact[],
   xids: readonly number[],
-): Promise<Known> {
+): Promise<Known | undefined> {
   const users = new Set<number>();
   const orgs = new Set<number>();
   const settings = new Set<number>();
@@ -136,7 +137,7 @@ async function readKnown(
   }
   const { rows } = await source.query<KnownRow>({
     name: 'reverse_known',
-    text: known(relations),
+    text: KNOWN(relations),
     values: [xids, [...users], [...orgs], [...settings]],
   });
   const found = {
@@ -148,8 +149,9 @@ async function readKnown(
     dressed: new Set<number>(),
   } satisfies Known;
   for (const { what, a, b, c, flag } of rows) {
-    if (what === 'visible') requireVisible(flag === true);
-    else if (what === 'link') found.links.set(a, { org: b, settings: c });
+    if (what === 'visible' && flag !== true) return undefined;
+    if (what === 'visible') continue;
+    if (what === 'link') found.links.set(a, { org: b, settings: c });
     else if (what === 'born') found.born.set(a, b);
     else if (what === 'user') found.users.add(a);
     else if (what === 'dressed') found.dressed.add(a);

@@ -26,7 +26,7 @@ export async function applyTruncate(
     await forgetTruncated(source, tables);
   });
   const visit = async (keys: readonly number[]): Promise<void> => {
-    const found: Found[] = await readInverse(source, ctx.relations, xids, keys);
+    const found: Found[] = await readInverse(source, ctx, xids, { users: keys });
     for (const k of keys) tx.touched.add(k);
     await writeRows(tx.client, ctx.relations, found);
     if (tables.has('user')) await deleteRows(tx.client, ctx.relations, found, new Set(keys));

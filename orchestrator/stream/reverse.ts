@@ -54,7 +54,11 @@ class ReverseSink implements Sink {
       const slice = ids.slice(at, at + this.#slices.size);
       at += slice.length;
       const of = (bit: number) => slice.filter(([, bits]) => (bits & bit) !== 0).map(([id]) => id);
-      const found = await readInverse(source, this.#ctx.relations, xids, of(USER), of(SETTINGS), of(ORG));
+      const found = await readInverse(source, this.#ctx, xids, {
+        users: of(USER),
+        settings: of(SETTINGS),
+        orgs: of(ORG),
+      });
       for (const { k } of found) tx.touched.add(k);
       this.#slices.took(found);
       await writeRows(tx.client, this.#ctx.relations, found);

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { failure } from '../errors/failure.ts';
 
 /**
@@ -21,11 +22,24 @@ export function visible(xids: string): string {
          unnest(${xids}::bigint[]) AS t(xid))`;
 }
 
-/** @throws OrchestrateError NOT_VISIBLE (transient: the same work is done again, nothing is acknowledged). */
-export function requireVisible(isVisible: boolean | undefined): void {
-  if (isVisible !== true)
-    throw failure('NOT_VISIBLE', {
-      expected: 'every transaction of the batch is visible to queries on its source',
-      found: 'one that is streamed but not yet visible',
-    });
+const LONGEST_WAIT_MS = 2_000;
+
+/**
+ * Reads until every transaction of the batch is visible to the read, bounded: with a synchronous standby that is a
+ * matter of its round trip, and a new connection for each would be a poor answer.
+ * @param read returns undefined when its own statement did not see every transaction.
+ * @throws OrchestrateError NOT_VISIBLE (transient: the same work is done again, nothing is acknowledged).
+ */
+export async function whenVisible<T>(signal: AbortSignal, read: () => Promise<T | undefined>): Promise<T> {
+  const start = performance.now();
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 100)) {
+    const result = await read();
+    if (result !== undefined) return result;
+    if (performance.now() - start > LONGEST_WAIT_MS)
+      throw failure('NOT_VISIBLE', {
+        expected: 'every transaction of the batch is visible to queries on its source',
+        found: 'one that is streamed but not yet visible',
+      });
+    await delay(waitMs, undefined, { signal });
+  }
 }
