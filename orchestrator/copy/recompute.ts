@@ -1,0 +1,126 @@
+import type { ClientBase } from 'pg';
+import { KEY_COLUMN } from '../../src/mapping/columns.ts';
+import { ident } from '../../src/mapping/identifier.ts';
+import {
+  forwardList,
+  inverseQuery,
+  PARK_REASON,
+  relationOf,
+  SOURCE_NAMES,
+  targetNames,
+} from '../../src/mapping/sql.ts';
+import { TARGETS } from '../../src/mapping/target.ts';
+import type { Context } from '../state/context.ts';
+
+/** How the set-based pass has changed who is mapped. */
+export interface Recomputed {
+  /** Users that shared their key with a lower id and were parked. */
+  readonly parked: number;
+  /** Parked rows whose key nobody held and that became users. */
+  readonly promoted: number;
+}
+
+const key = ident(KEY_COLUMN);
+
+/**
+ * Of users that share a key the lowest id keeps it; the others are parked whole and their rows of the org model go.
+ * The digest only narrows the search down, at a third of the cost of grouping by the key itself; who shares a key is
+ * decided by the key.
+ */
+const parkLosers = (ctx: Context): string => `
+  WITH suspect AS MATERIALIZED (
+    SELECT hashtextextended(u.${key}, 0) AS digest
+    FROM ${ctx.relations.user} AS u
+    GROUP BY 1
+    HAVING count(*) > 1
+  ), loser AS MATERIALIZED (
+    SELECT r.id
+    FROM (
+      SELECT u."id" AS id, row_number() OVER (PARTITION BY u.${key} ORDER BY u."id") AS place
+      FROM ${ctx.relations.user} AS u
+      WHERE hashtextextended(u.${key}, 0) IN (SELECT digest FROM suspect)
+    ) AS r
+    WHERE r.place > 1
+  ), parked AS (
+    INSERT INTO ${ctx.relations.parked} (${SOURCE_NAMES}, "reason")
+    SELECT image.*, 'duplicate'
+    FROM (${inverseQuery(ctx.relations, 'u."id" IN (SELECT id FROM loser)')}) AS image
+  ), settings_gone AS (
+    DELETE FROM ${ctx.relations.settings} AS t USING loser AS l WHERE t."id" = l.id
+  ), org_user_gone AS (
+    DELETE FROM ${ctx.relations.orgUser} AS t USING loser AS l WHERE t."org_id" = l.id AND t."user_id" = l.id
+  ), user_gone AS (
+    DELETE FROM ${ctx.relations.user} AS t USING loser AS l WHERE t."id" = l.id
+  ), org_gone AS (
+    DELETE FROM ${ctx.relations.org} AS t USING loser AS l WHERE t."id" = l.id
+  )
+  SELECT count(*)::integer AS n
+  FROM loser`;
+
+/** Parked rows with a key that no user holds: the lowest id of each key is its heir. */
+const HEIRS = (ctx: Context): string => `
+  SELECT min(p."id")::text AS id
+  FROM ${ctx.relations.parked} AS p
+  WHERE p.${key} <> ''
+    AND NOT EXISTS (SELECT FROM ${ctx.relations.user} AS u WHERE u.${key} = p.${key})
+  GROUP BY p.${key}`;
+
+/** Reasons follow from the rows; one that a change has made untrue is set right. */
+const settleReasons = (ctx: Context): string => `
+  UPDATE ${ctx.relations.parked} AS us
+  SET "reason" = ${PARK_REASON}
+  WHERE us."reason" <> ${PARK_REASON}`;
+
+/**
+ * Decides for every key who is mapped and who is parked, in the caller's transaction (DESIGN 5.2, HISTORIES 4).
+ *
+ * Chunks may come from different snapshots, and changes in between have met a half-filled table: no rule that looks
+ * at one row at a time is exact there. This looks at all of them, once, when the newest snapshot is passed.
+ */
+export async function recompute(client: ClientBase, ctx: Context): Promise<Recomputed> {
+  const { rows: losers } = await client.query<{ n: number }>(parkLosers(ctx));
+  const { rows: heirs } = await client.query<{ id: string }>(HEIRS(ctx));
+  if (heirs.length > 0)
+    await promote(
+      client,
+      ctx,
+      heirs.map((h) => h.id),
+    );
+  await client.query(settleReasons(ctx));
+  return { parked: losers[0]?.n ?? 0, promoted: heirs.length };
+}
+
+async function promote(client: ClientBase, ctx: Context, ids: readonly string[]): Promise<void> {
+  for (const t of TARGETS)
+    await client.query(
+      `INSERT INTO ${relationOf(ctx.relations, t.table)} (${targetNames(t)})
+       SELECT ${forwardList(t)}
+       FROM ${ctx.relations.parked} AS us
+       WHERE us."id" = ANY ($1::integer[])`,
+      [ids],
+    );
+  await client.query(
+    `DELETE FROM ${ctx.relations.parked} AS us
+     WHERE us."id" = ANY ($1::integer[])`,
+    [ids],
+  );
+}
+
+const DONE = `
+  SELECT
+  FROM orchestrator.chunk
+  WHERE task = 'recompute'`;
+
+/** @returns whether the pass has been committed: from then on the full rules hold and nothing is caught up blindly. */
+export async function isRecomputed(client: ClientBase): Promise<boolean> {
+  return (await client.query(DONE)).rowCount === 1;
+}
+
+const MARK = `
+  INSERT INTO orchestrator.chunk (task, lower_id, upper_id, status, detail, finished_at)
+  VALUES ('recompute', 0, 0, 'done', $1::jsonb, clock_timestamp())`;
+
+/** Marks the pass as done, in its own transaction. */
+export async function markRecomputed(client: ClientBase, result: Recomputed): Promise<void> {
+  await client.query(MARK, [JSON.stringify(result)]);
+}

@@ -1,0 +1,73 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { sqlState } from '../errors/sqlstate.ts';
+import { connect } from '../pg/connect.ts';
+import type { Context } from '../state/context.ts';
+import type { Snapshot } from './chunks.ts';
+
+/** The exported snapshot ended with its exporter (blue restarted, the walsender was terminated). */
+export class SnapshotGone extends Error {
+  override readonly name = 'SnapshotGone';
+}
+
+/** `transaction_timeout` exists from 17 on; a copy's transaction is as long as its table is large. */
+const NO_TRANSACTION_TIMEOUT = `
+  SELECT set_config(name, '0', false)
+  FROM pg_settings
+  WHERE name = 'transaction_timeout'`;
+
+/**
+ * Opens a session on blue that sees the exported snapshot and cannot write.
+ *
+ * A range is read through the primary key even where the planner would rather scan the whole table: there are many
+ * ranges, and production's cache is not ours. No parallel workers either: `--copy-workers` says how much we may take.
+ * @throws SnapshotGone when the snapshot cannot be imported any more.
+ */
+export async function openReader(ctx: Context, snapshot: Snapshot): Promise<pg.Client> {
+  const client = await connect(ctx.endpoints.blue, {
+    purpose: 'copy',
+    settings: { enable_seqscan: 'off', max_parallel_workers_per_gather: '0', jit: 'off' },
+  });
+  try {
+    await client.query(NO_TRANSACTION_TIMEOUT);
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await importSnapshot(client, snapshot);
+    return client;
+  } catch (error) {
+    await discard(client);
+    throw error;
+  }
+}
+
+/** Makes the open transaction see the exported snapshot. @throws SnapshotGone. */
+async function importSnapshot(client: pg.Client, snapshot: Snapshot): Promise<void> {
+  try {
+    await client.query(`SET TRANSACTION SNAPSHOT '${snapshot.name.replaceAll("'", "''")}'`);
+  } catch (error) {
+    // 22023 and 42704: no such snapshot; 55000: its exporter is no longer running.
+    if (['22023', '42704', '55000'].includes(sqlState(error) ?? ''))
+      throw new SnapshotGone('the exported snapshot is gone', { cause: error });
+    throw error;
+  }
+}
+
+/** Opens a session on green that writes chunks. */
+export async function openWriter(ctx: Context): Promise<pg.Client> {
+  const client = await connect(ctx.endpoints.green, { purpose: 'copy', settings: { jit: 'off' } });
+  try {
+    await client.query(NO_TRANSACTION_TIMEOUT);
+    return client;
+  } catch (error) {
+    await discard(client);
+    throw error;
+  }
+}
+
+/**
+ * Ends a session whatever state it is in: one that is stuck in a COPY has its socket closed, which frees its backend,
+ * its locks and its snapshot (FIELD-NOTES F). Never waits long for a server that does not answer.
+ */
+export async function discard(client: pg.Client | undefined): Promise<void> {
+  if (client === undefined) return;
+  await Promise.race([client.end().catch(() => {}), delay(1_000, undefined, { ref: false })]);
+}

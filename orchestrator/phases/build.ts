@@ -1,0 +1,248 @@
+import type pg from 'pg';
+import { newestSnapshot } from '../copy/chunks.ts';
+import {
+  forgetSaved,
+  isThere,
+  isValid,
+  loadedTables,
+  restoreOf,
+  type SavedObject,
+  savedObjects,
+  validateOf,
+} from '../copy/constraints.ts';
+import { isRecomputed, markRecomputed, recompute } from '../copy/recompute.ts';
+import { discard } from '../copy/session.ts';
+import { failpoint } from '../errors/failpoint.ts';
+import { failure } from '../errors/failure.ts';
+import { connect } from '../pg/connect.ts';
+import { formatLsn, type Lsn } from '../pg/lsn.ts';
+import { transaction } from '../pg/transaction.ts';
+import { holdClaim } from '../state/claim.ts';
+import type { Context } from '../state/context.ts';
+
+export interface BuildOptions {
+  /** Sessions that build at the same time; default 2. */
+  readonly connections?: number;
+  /** `maintenance_work_mem` of each of them; default 256MB. */
+  readonly memory?: string;
+  /** `max_parallel_maintenance_workers` of each of them; default 2. */
+  readonly parallelWorkers?: number;
+}
+
+/** One durable step, done when its own transaction has committed; doing it again does nothing. */
+type Step = (client: pg.Client) => Promise<void>;
+
+/**
+ * Makes green whole after the copy (DESIGN 5.3): primary keys, catch-up, the pass that decides who is mapped, then
+ * everything else that was taken away, and statistics. May be run again after any crash; what is there stays.
+ *
+ * @param catchUp applies blue's changes, from the first slot position on, until `until` is durably passed; it must
+ *   not apply anything once it has resolved.
+ * @throws OrchestrateError STALE_EPOCH, APPLY_CONFLICT (from `catchUp`) and transient ones.
+ */
+export async function buildPhase(
+  ctx: Context,
+  catchUp: (until: Lsn) => Promise<void>,
+  options: BuildOptions = {},
+): Promise<void> {
+  const startedAt = performance.now();
+  const clients = await Promise.all(
+    Array.from({ length: options.connections ?? 2 }, () => openBuilder(ctx, options)),
+  );
+  const first = clients[0];
+  if (first === undefined) throw new RangeError('at least one connection');
+  const cancel = () => void cancelAll(ctx, clients);
+  ctx.signal.addEventListener('abort', cancel, { once: true });
+  try {
+    const saved = await savedObjects(first);
+    await ctx.journal('build', { started: true, objects: saved.length });
+
+    // The applier finds rows by primary key; the other constraints would trip over what it has not seen yet.
+    await inParallel(
+      ctx,
+      clients,
+      saved.filter(isPrimaryKey).map((o) => [restore(ctx, o)]),
+    );
+    const { until } = await catchUpOnce(first, catchUp);
+    const keysAt = (performance.now() - startedAt) / 1_000;
+
+    await inParallel(ctx, clients, secondary(ctx, saved));
+    for (const o of saved.filter(isForeignKey)) await restore(ctx, o)(first);
+    await inParallel(ctx, clients, finishing(ctx, saved));
+    await checkAll(first, saved);
+    await transaction(first, async () => {
+      await holdClaim(first, ctx.claim());
+      await forgetSaved(first);
+    });
+    const seconds = (performance.now() - startedAt) / 1_000;
+    ctx.log.info({ objects: saved.length, seconds, keysAt }, 'build finished');
+    await ctx.journal('build', { finished: true, objects: saved.length, seconds, caughtUpAt: until });
+  } catch (error) {
+    throw ctx.signal.aborted ? ctx.signal.reason : error;
+  } finally {
+    ctx.signal.removeEventListener('abort', cancel);
+    await Promise.all(clients.map(discard));
+  }
+}
+
+const isPrimaryKey = (o: SavedObject): boolean => o.kind === 'primary key';
+const isForeignKey = (o: SavedObject): boolean => o.kind === 'foreign key';
+
+/**
+ * Brings green past the newest snapshot, unless that was done and the pass after it has been committed: from then on
+ * the key rules hold and nothing may be applied without them.
+ */
+async function catchUpOnce(
+  client: pg.Client,
+  catchUp: (until: Lsn) => Promise<void>,
+): Promise<{ until: string }> {
+  const until = await newestSnapshot(client);
+  if (until === null)
+    throw failure('WRONG_PHASE', { expected: 'a copy that has been made', found: 'no chunks of one' });
+  if (!(await isRecomputed(client))) {
+    await failpoint('catch-up.before');
+    await catchUp(until);
+    await failpoint('catch-up.after');
+  }
+  return { until: formatLsn(until) };
+}
+
+/**
+ * What comes after the catch-up, a list for each table, so that no two steps want the same table's lock. The pass
+ * that decides who is mapped stands before the user's own constraints; it deletes from the other tables too and
+ * waits there for a build in flight.
+ */
+function secondary(ctx: Context, saved: readonly SavedObject[]): Step[][] {
+  const decide: Step = async (client) => {
+    if (await isRecomputed(client)) return;
+    await failpoint('recompute.before');
+    const result = await transaction(client, async () => {
+      await holdClaim(client, ctx.claim());
+      const done = await recompute(client, ctx);
+      await markRecomputed(client, done);
+      return done;
+    });
+    await failpoint('recompute.after');
+    await ctx.journal('build', { ...result });
+  };
+  return [ctx.relations.user, ctx.relations.settings, ctx.relations.org, ctx.relations.orgUser].map(
+    (table) => [
+      ...(table === ctx.relations.user ? [decide] : []),
+      ...saved
+        .filter((o) => !isPrimaryKey(o) && !isForeignKey(o) && sameTable(o, table))
+        .map((o) => restore(ctx, o)),
+    ],
+  );
+}
+
+/** Validation and statistics; both take a lock that conflicts with itself, so each table is one list. */
+function finishing(ctx: Context, saved: readonly SavedObject[]): Step[][] {
+  const others = [...new Set(saved.filter(isForeignKey).map((o) => o.table))].filter(
+    (table) => !loadedTables(ctx).some((loaded) => unquoted(loaded) === unquoted(table)),
+  );
+  return [
+    ctx.relations.settings,
+    ctx.relations.orgUser,
+    ctx.relations.user,
+    ctx.relations.org,
+    ...others,
+  ].map((table) => [
+    ...(others.includes(table) ? [] : [analyse(ctx, table)]),
+    ...saved.filter((o) => isForeignKey(o) && sameTable(o, table)).map((o) => validate(ctx, o)),
+  ]);
+}
+
+/** `"public"."user"` and `public."user"` are the same table. */
+const unquoted = (name: string): string => name.replaceAll('"', '');
+const sameTable = (object: SavedObject, table: string): boolean => unquoted(object.table) === unquoted(table);
+
+const restore =
+  (ctx: Context, object: SavedObject): Step =>
+  async (client) => {
+    if (await isThere(client, object)) return;
+    await step(ctx, client, restoreOf(object));
+  };
+
+const validate =
+  (ctx: Context, object: SavedObject): Step =>
+  async (client) => {
+    const statement = validateOf(object);
+    if (statement === null || (await isValid(client, object))) return;
+    await step(ctx, client, statement);
+  };
+
+const analyse =
+  (ctx: Context, table: string): Step =>
+  (client) =>
+    step(ctx, client, `ANALYZE ${table}`);
+
+async function step(ctx: Context, client: pg.Client, statement: string): Promise<void> {
+  const startedAt = performance.now();
+  await failpoint('build.before');
+  await transaction(client, async () => {
+    await holdClaim(client, ctx.claim());
+    await client.query(statement);
+  });
+  await failpoint('build.after');
+  ctx.log.debug({ statement, seconds: (performance.now() - startedAt) / 1_000 }, 'build step');
+}
+
+/** Nothing is forgotten unless everything is back, and valid. */
+async function checkAll(client: pg.Client, saved: readonly SavedObject[]): Promise<void> {
+  for (const object of saved)
+    if (!(await isThere(client, object)) || (validateOf(object) !== null && !(await isValid(client, object))))
+      throw failure('INTERNAL', {
+        message: `${object.kind} ${object.name} is not back`,
+        expected: 'every index and constraint as it was saved',
+        found: 'one that is missing or not valid',
+      });
+}
+
+/** Runs lists of steps, each list in its order on one session, as many lists at once as there are sessions. */
+async function inParallel(
+  ctx: Context,
+  clients: readonly pg.Client[],
+  lists: readonly Step[][],
+): Promise<void> {
+  const waiting = [...lists];
+  let failed: { error: unknown } | undefined;
+  await Promise.all(
+    clients.map(async (client) => {
+      try {
+        for (let list = waiting.shift(); list !== undefined; list = waiting.shift())
+          for (const run of list) {
+            if (failed !== undefined) return;
+            ctx.signal.throwIfAborted();
+            await run(client);
+          }
+      } catch (error) {
+        failed ??= { error };
+      }
+    }),
+  );
+  if (failed !== undefined) throw failed.error;
+}
+
+async function openBuilder(ctx: Context, options: BuildOptions): Promise<pg.Client> {
+  return connect(ctx.endpoints.green, {
+    purpose: 'build',
+    settings: {
+      maintenance_work_mem: options.memory ?? '256MB',
+      work_mem: '64MB',
+      max_parallel_maintenance_workers: `${options.parallelWorkers ?? 2}`,
+      jit: 'off',
+    },
+  });
+}
+
+/** A building backend does not notice that its client has gone: it is told, or its locks would outlive us. */
+async function cancelAll(ctx: Context, clients: readonly pg.Client[]): Promise<void> {
+  try {
+    const client = await connect(ctx.endpoints.green, { purpose: 'cancel' });
+    const pids = clients.map((c) => (c as pg.Client & { processID: number | null }).processID);
+    await client.query('SELECT pg_cancel_backend(p) FROM unnest($1::integer[]) AS p', [pids]);
+    await discard(client);
+  } catch (error) {
+    ctx.log.warn({ err: error }, 'the building sessions could not be cancelled');
+  }
+}
