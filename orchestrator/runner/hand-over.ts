@@ -151,7 +151,24 @@ export async function handOver(
     broken = error;
   }
   // One way out of every ending: the next epoch, then the truth. After a decision this opens what is still closed.
-  const truth = await runner.takeStock();
+  let truth: Awaited<ReturnType<Runner['takeStock']>>;
+  try {
+    truth = await runner.takeStock();
+  } catch (cause) {
+    const error = failure('HANDOVER_UNFINISHED', {
+      message: 'it is not known yet who serves: a side cannot be reached',
+      expected: 'both sides reachable',
+      found: known(cause, from).message,
+      cause,
+    });
+    const unfinished = document({
+      outcome: 'unfinished',
+      ...facts,
+      error: error.toDocument(),
+      next_steps: ['orchestrate run'],
+    });
+    return { exit: 6, document: unfinished };
+  }
   ctx.metrics.set('freeze_active', {}, 0);
   await Promise.all(pending.splice(0));
   const task: TrafficTask = {

@@ -220,7 +220,8 @@ async function bumpEpochs(
       expected: 'a control schema on both sides',
       found: 'none on one of them',
     });
-  const next = (rows.blue.epoch > rows.green.epoch ? rows.blue.epoch : rows.green.epoch) + 1n;
+  let next = rows.blue.epoch + 1n;
+  if (rows.green.epoch >= next) next = rows.green.epoch + 1n;
   for (const side of SIDES) await bumpEpoch(clients[side], endpoints[side], names, next);
   return next;
 }

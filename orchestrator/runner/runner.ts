@@ -147,6 +147,8 @@ export class Runner {
   /** Reads who serves, finishes or undoes what was left half done, and cancels requests nobody waits for any more. */
   private async settle(): Promise<void> {
     const { ctx } = this.control;
+    // A stream of before may end on the wrong side.
+    await this.endSync();
     this.control.setClaim({ epoch: this.lease.epoch });
     const truth = await recover(ctx, this.control.clients, (generation) =>
       this.control.setClaim({ generation }),

@@ -58,7 +58,7 @@ const CHECKS: Readonly<Record<GateName, Check>> = {
   }),
 
   sweep: ({ sweep, options }) => ({
-    passed: sweep !== null && sweep.clean && !sweep.void && sweep.ageSeconds * 1000 <= options.maxSweepAgeMs,
+    passed: sweep?.clean === true && !sweep.void && sweep.ageSeconds * 1000 <= options.maxSweepAgeMs,
     detail:
       sweep === null
         ? 'none'
