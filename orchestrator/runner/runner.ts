@@ -201,7 +201,6 @@ export class Runner {
     await this.observer.close();
     await this.inbox.close();
     await this.endSync();
-    await this.heldSlot?.release().catch(() => {});
     if (!this.controlGone) await this.ctx.journal('runner', { started: false }).catch(() => {});
     await this.lease.release(this.controlGone);
     await this.control.close();
@@ -367,6 +366,8 @@ export class Runner {
   async endSync(): Promise<void> {
     await this.syncing?.stop().catch(() => {});
     this.syncing = undefined;
+    await this.heldSlot?.release().catch(() => {});
+    this.heldSlot = undefined;
   }
 
   /** Ends the stream at hand and starts the one that leaves `serving`. */
