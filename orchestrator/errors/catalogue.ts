@@ -33,7 +33,10 @@ export const CATALOGUE = {
   OTHER_MIGRATION: entry(3, 'the control schema belongs to a migration of another name', 'pass its name with --migration, or finish it first'),
   NOT_OUR_ROWS: entry(3, 'a target table holds rows that this migration did not write', 'empty the table, or choose another green database'),
   FOREIGN_SESSION: entry(3, "a session that is not ours uses the sync role's login: the fence would let it write", 'end that session and give it a login of its own'),
+  MIGRATION_REFUSED: entry(3, 'a schema migration cannot be applied or taken back as things are', 'orchestrate migrate status'),
   RUN_EXISTS: entry(3, 'a migration run exists on these databases', 'orchestrate finalize, or orchestrate abort'),
+  REHEARSAL_REFUSED: entry(3, 'a rehearsal writes, fences and ends: it is refused on anything labelled production', 'orchestrate rehearse --embedded, or point it at staging databases'),
+  REHEARSAL_FAILED: entry(3, 'the rehearsal ended, and not everything that was promised held', 'read report.md in the report directory: it names what was expected and found'),
   // handover
   HANDOVER_ABORTED: entry(5, 'the handover was undone; the serving side is unchanged', 'orchestrate status, then the same command again'),
   HANDOVER_UNFINISHED: entry(6, 'a handover was decided but is not finished', 'orchestrate run'),

@@ -15,7 +15,7 @@ export interface MetricsServerOptions {
   /** Liveness: the loop makes progress. */
   readonly healthy: () => Health;
   /** Readiness: both databases are connected; never lag. */
-  readonly ready: () => Health;
+  readonly ready: () => Promise<Health>;
 }
 
 export interface MetricsServer {
@@ -90,7 +90,7 @@ async function answer(
     case '/healthz':
       return probe(response, options.healthy());
     case '/readyz':
-      return probe(response, options.ready());
+      return probe(response, await options.ready());
     default:
       return send(response, 404, 'text/plain', '/metrics /healthz /readyz\n');
   }

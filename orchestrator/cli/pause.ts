@@ -1,0 +1,12 @@
+import type { Command } from './command.ts';
+import { setPaused } from './pausing.ts';
+
+export const pause: Command = {
+  name: 'pause',
+  describe: 'Hold copy and sweeps; sync goes on',
+  flags: {},
+  options: ['timeout', 'reason'],
+  examples: [],
+  acts: true,
+  run: (call) => setPaused(call, 'pause'),
+};

@@ -1,0 +1,50 @@
+import type { Call, Command, Result } from './command.ts';
+
+export const run: Command = {
+  name: 'run',
+  describe: 'Do the work: prepare, copy, build, sync, sweep; carry out what other commands ask for',
+  flags: {
+    'no-wait': { kind: 'boolean', describe: 'End with 7 at once when another runner holds the lease' },
+  },
+  options: [
+    'source-schema',
+    'org-schema',
+    'environment',
+    'freeze-budget',
+    'max-lag',
+    'max-sweep-age',
+    'accept-parked',
+    'sweep-interval',
+    'copy-workers',
+    'max-copy-rate',
+    'truncate',
+    'compat-view',
+    'metrics-listen',
+    'traffic',
+    'traffic-command',
+  ],
+  examples: [
+    ['$0 run', 'start or continue; a second one waits for the lease'],
+    ['$0 run --metrics-listen 0.0.0.0:9187', 'in a pod'],
+  ],
+  acts: true,
+  run: lead,
+};
+
+async function lead({ settings, flags, log, signal }: Call): Promise<Result> {
+  const [runner, { observeRun }] = await Promise.all([
+    import('../runner/run.ts'),
+    import('./observe-run.ts'),
+  ]);
+  const observed = await observeRun(settings, log);
+  try {
+    const { exit } = await runner.run(settings, log, observed.metrics, {
+      wait: flags['no-wait'] !== true,
+      signal,
+      leading: (held) => observed.leading(held.control.clients.green),
+    });
+    return { exit, document: { migration: settings.migration, outcome: 'done' } };
+  } finally {
+    await observed.close();
+  }
+}

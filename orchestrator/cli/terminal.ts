@@ -1,0 +1,113 @@
+import type { Writable } from 'node:stream';
+
+type Stream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+
+/** Where a command writes: results on stdout, everything else on stderr, and what both are able to show. */
+export interface Terminal {
+  readonly json: boolean;
+  /** Whether a person can be asked: both ends of the conversation are terminals. */
+  readonly interactive: boolean;
+  readonly stderrIsTerminal: boolean;
+  /** Styles for stdout and stderr: plain where there is no terminal or NO_COLOR is set. */
+  readonly out: Style;
+  readonly err: Style;
+  readonly columns: number;
+  /** A piece of the result. */
+  write(text: string): void;
+  /** The document of `--json`; the second one of a run is dropped: stdout carries exactly one. */
+  document(document: object): void;
+  /** One object of followed output, on a line of its own. */
+  line(object: object): void;
+  /** The newest state of something that is watched: in place on a terminal, one after the other elsewhere. */
+  redraw(text: string): void;
+  /** One line for the person who watches. */
+  note(line: string): void;
+  /** Aborted when nobody reads stdout any more (EPIPE, a lost terminal). */
+  readonly unread: AbortSignal;
+}
+
+export interface Style {
+  readonly colour: boolean;
+  bold(text: string): string;
+  dim(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+}
+
+export function style(colour: boolean): Style {
+  const wrap = (on: number, off: number) => (text: string) =>
+    colour && text !== '' ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+  return {
+    colour,
+    bold: wrap(1, 22),
+    dim: wrap(2, 22),
+    red: wrap(31, 39),
+    green: wrap(32, 39),
+    yellow: wrap(33, 39),
+  };
+}
+
+export interface TerminalOptions {
+  readonly stdin: { readonly isTTY?: boolean };
+  readonly stdout: Stream;
+  readonly stderr: Stream;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly json: boolean;
+}
+
+/** https://no-color.org: set to anything but nothing. */
+function mayColour(stream: Stream, environment: TerminalOptions['environment']): boolean {
+  return stream.isTTY === true && !environment['NO_COLOR'] && environment['TERM'] !== 'dumb';
+}
+
+const unreadBy = new WeakMap<Stream, AbortController>();
+
+/** A stream that is gone must not end the process: who reads may leave, the work goes on. */
+function guard(stream: Stream): AbortSignal {
+  let gone = unreadBy.get(stream);
+  if (gone === undefined) {
+    const controller = new AbortController();
+    gone = controller;
+    unreadBy.set(stream, controller);
+    stream.on('error', () => controller.abort());
+  }
+  return gone.signal;
+}
+
+export function createTerminal(options: TerminalOptions): Terminal {
+  const { stdin, stdout, stderr, environment, json } = options;
+  const unread = guard(stdout);
+  const deaf = guard(stderr);
+  let written = false;
+  const put = (stream: Stream, gone: AbortSignal, text: string): void => {
+    if (!gone.aborted && !stream.destroyed) stream.write(text);
+  };
+  return {
+    json,
+    interactive: stdin.isTTY === true && stderr.isTTY === true,
+    stderrIsTerminal: stderr.isTTY === true,
+    out: style(mayColour(stdout, environment)),
+    err: style(mayColour(stderr, environment)),
+    columns: stdout.columns ?? 80,
+    write: (text) => put(stdout, unread, text),
+    document(document) {
+      if (written) return;
+      written = true;
+      put(stdout, unread, `${JSON.stringify(document, plainNumbers, 2)}\n`);
+    },
+    line(object) {
+      written = true;
+      put(stdout, unread, `${JSON.stringify(object, plainNumbers)}\n`);
+    },
+    redraw: (text) =>
+      put(stdout, unread, stdout.isTTY === true ? `\u001b[H\u001b[2J${text}\n` : `${text}\n\n`),
+    note: (line) => put(stderr, deaf, `${line}\n`),
+    unread,
+  };
+}
+
+/** JSON has no bigint; what we count fits a number. */
+function plainNumbers(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? Number(value) : value;
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+/**
+ * Process entry: signals and exit codes. Everything that takes time to load is loaded after the title is set: a
+ * connection URL that was given as a flag should not stand in the process list longer than it must.
+ */
+process.title = 'orchestrate';
+
+const args = process.argv.slice(2);
+const ending = new AbortController();
+const world = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  environment: process.env,
+  signal: ending.signal,
+};
+
+const { execute, reportEscaped } = await import('./cli/execute.ts');
+const { failure } = await import('./errors/failure.ts');
+
+let outlivesTerminal = false;
+process.on('SIGINT', () => ending.abort(failure('INTERRUPTED')));
+process.on('SIGTERM', () => ending.abort(failure('TERMINATED')));
+process.on('SIGHUP', () => {
+  // A lost terminal cancels nothing (DESIGN 10); what only reads has nobody to read to any more.
+  if (!outlivesTerminal) ending.abort(failure('TERMINATED'));
+});
+process.on('uncaughtException', (error) => {
+  process.exit(reportEscaped(error, args, world));
+});
+
+process.exitCode = await execute(args, {
+  ...world,
+  onCommand: (command) => {
+    outlivesTerminal = command.acts;
+  },
+});
+// What is over must not be kept alive by a socket that somebody forgot.
+setTimeout(() => process.exit(), 2_000).unref();

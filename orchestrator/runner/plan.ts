@@ -1,0 +1,72 @@
+import {
+  forwardList,
+  inverseQuery,
+  MAPPABLE,
+  PARK_REASON,
+  relationOf,
+  SOURCE_LIST,
+} from '../../src/mapping/sql.ts';
+import { TARGETS } from '../../src/mapping/target.ts';
+import type { Settings } from '../config/settings.ts';
+import type { Side } from '../pg/side.ts';
+import { namesOf, relationsOf, tablesOf } from '../state/names.ts';
+
+/** What a run with these settings would do; made from the settings and the mapping alone. */
+export interface PlanDocument {
+  readonly migration: string;
+  /** What is created on each side, and removed again by finalize or abort. */
+  readonly creates: Readonly<Record<Side, readonly string[]>>;
+  readonly copy: {
+    readonly from: string;
+    readonly targets: readonly { readonly table: string; readonly columns: number }[];
+    readonly parked: string;
+    readonly workers: number;
+  };
+  readonly handover: { readonly freeze_budget_seconds: number; readonly traffic: string };
+  readonly sql?: Readonly<Record<string, string>>;
+}
+
+/** @param withSql also what the mapping derives, statement by statement. */
+export function planOf(settings: Settings, withSql: boolean): PlanDocument {
+  const names = namesOf(settings.migration);
+  const relations = relationsOf(settings.schemas);
+  const creates = (side: Side): string[] => {
+    const tables = tablesOf(side, settings.schemas).map((t) => `${t.schema}.${t.name}`);
+    return [
+      'schema orchestrator',
+      ...(side === 'green' ? [`tables ${tables.join(', ')} (they stay)`] : []),
+      `trigger orchestrate_fence on ${tables.join(', ')}`,
+      `publication ${names.publication[side]} for ${tables.join(', ')}`,
+      `replication slot ${names.slot[side]}`,
+      ...(side === 'green' && settings.compatView ? ['view user_settings'] : []),
+    ];
+  };
+  return {
+    migration: settings.migration,
+    creates: { blue: creates('blue'), green: creates('green') },
+    copy: {
+      from: relations.userSettings,
+      targets: TARGETS.map((t) => ({ table: relationOf(relations, t.table), columns: t.columns.length })),
+      parked: relations.parked,
+      workers: settings.copyWorkers,
+    },
+    handover: {
+      freeze_budget_seconds: settings.freezeBudgetMs / 1000,
+      traffic: settings.traffic.driver,
+    },
+    ...(withSql ? { sql: derived(settings) } : {}),
+  };
+}
+
+/** The mapping as SQL: what every reader of it uses. */
+function derived(settings: Settings): Record<string, string> {
+  const relations = relationsOf(settings.schemas);
+  const from = `FROM ${relations.userSettings} AS us`;
+  return {
+    ...Object.fromEntries(
+      TARGETS.map((t) => [`forward ${t.table}`, `SELECT ${forwardList(t)} ${from} WHERE ${MAPPABLE}`]),
+    ),
+    'parked (without an image)': `SELECT ${SOURCE_LIST}, ${PARK_REASON} AS reason ${from} WHERE NOT (${MAPPABLE}) IS TRUE`,
+    'inverse user_settings': inverseQuery(relations, 'true'),
+  };
+}
