@@ -28,7 +28,7 @@ interface IdSequence {
 const SEQUENCES = `
   SELECT w.relation,
          q.oid::regclass::text AS sequence,
-         CASE WHEN has_sequence_privilege(q.oid, 'SELECT') THEN coalesce(pg_sequence_last_value(q.oid), 0) END::text
+         CASE WHEN has_sequence_privilege(q.oid, 'SELECT') THEN coalesce(pg_sequence_last_value(q.oid), s.seqstart - 1) END::text
            AS last,
          s.seqmax::text AS max,
          coalesce(s.seqincrement > 0
@@ -68,8 +68,10 @@ const highestSql = (relation: string) => `
 
 /** Never lowers: whoever took a value meanwhile keeps it. `$1` the sequence, `$2` where it must at least stand. */
 const RAISE = `
-  SELECT setval($1::regclass, $2::bigint)
-  WHERE coalesce(pg_sequence_last_value($1::regclass), 0) < $2::bigint`;
+  SELECT setval(s.seqrelid, $2::bigint)
+  FROM pg_sequence AS s
+  WHERE s.seqrelid = $1::regclass
+    AND coalesce(pg_sequence_last_value(s.seqrelid), s.seqstart - 1) < $2::bigint`;
 
 /**
  * @returns the id columns whose sequence is unknown, cannot be set by us, or is about to run out; empty is good.
@@ -96,12 +98,15 @@ export async function sequencesKnown(
 
 /** Pure: where every sequence must at least stand, so that its next value is above all ids and all last values. */
 export function commonFloor(highestIds: readonly bigint[], lastValues: readonly bigint[]): bigint {
-  return [...highestIds, ...lastValues].reduce((a, b) => (a > b ? a : b), 0n);
+  let floor = 0n;
+  for (const value of [...highestIds, ...lastValues]) if (value > floor) floor = value;
+  return floor;
 }
 
-/** The highest id that still leaves room above it. */
+/** Pure: the highest id that still leaves room above it. */
 export function ceilingOf(maxima: readonly bigint[]): bigint {
-  const lowest = maxima.reduce((a, b) => (a < b ? a : b), 2n ** 63n - 1n);
+  let lowest = 2n ** 63n - 1n;
+  for (const value of maxima) if (value < lowest) lowest = value;
   return lowest > RESERVED_AT_TOP ? lowest - RESERVED_AT_TOP : lowest;
 }
 
