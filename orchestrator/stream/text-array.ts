@@ -1,0 +1,34 @@
+import type { Value } from './change.ts';
+
+const SPECIAL = /["\\]/;
+
+/** Quotes one element of an array literal (PostgreSQL manual, 8.15.2); quoted, only two characters are special. */
+function element(value: Value): string {
+  if (value === null || value === undefined) return 'NULL';
+  return SPECIAL.test(value) ? `"${value.replaceAll(/["\\]/g, '\\$&')}"` : `"${value}"`;
+}
+
+/**
+ * One array literal a column, over rows of text: what `usFromText` takes. NULL stands for an absent value, too.
+ * Built here and not by the driver, which looks at every element again to learn its type.
+ */
+export function columnArrays(rows: readonly (readonly Value[])[], columns: number): string[] {
+  const arrays = new Array<string>(columns);
+  for (let c = 0; c < columns; c++) {
+    let text = '{';
+    for (let r = 0; r < rows.length; r++)
+      text += r === 0 ? element(rows[r]?.[c]) : `,${element(rows[r]?.[c])}`;
+    arrays[c] = `${text}}`;
+  }
+  return arrays;
+}
+
+/** An array literal of numbers. */
+export function numberArray(values: Iterable<number | bigint>): string {
+  return `{${[...values].join(',')}}`;
+}
+
+/** An array literal of text. */
+export function textArray(values: Iterable<Value>): string {
+  return `{${Array.from(values, element).join(',')}}`;
+}
