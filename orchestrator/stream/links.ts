@@ -95,6 +95,16 @@ class Book implements LinkChanges {
         this.#forget(fact.k);
         this.#setLink(fact.k, null);
         return;
+      case 'user-moved': {
+        const own = this.#link(fact.k) ?? { org: fact.k, settings: fact.k };
+        this.#forget(fact.k);
+        this.#setLink(fact.k, null);
+        this.#forget(fact.to);
+        this.#setLink(fact.to, own);
+        // The organisation is still named after the former id.
+        if (own.org !== null) this.#diverge('org', fact.to);
+        return;
+      }
       case 'user-role':
         this.#diverge('user', fact.k);
         return;

@@ -131,6 +131,7 @@ async function readKnown(
   const settings = new Set<number>();
   for (const fact of facts) {
     if ('k' in fact) users.add(fact.k);
+    if ('to' in fact) users.add(fact.to);
     if ('org' in fact && fact.org !== null) orgs.add(fact.org);
     if ('settings' in fact) settings.add(fact.settings);
     if (fact.kind === 'org' && fact.namedAfter !== null) users.add(fact.namedAfter);

@@ -23,6 +23,8 @@ export const ORG = 4;
 export type Fact =
   | { readonly kind: 'user-born'; readonly k: number }
   | { readonly kind: 'user-gone'; readonly k: number }
+  /** A user's id was changed; what is the user's own stays so. */
+  | { readonly kind: 'user-moved'; readonly k: number; readonly to: number }
   | { readonly kind: 'user-role'; readonly k: number }
   | {
       readonly kind: 'org';
@@ -60,9 +62,9 @@ const MAX_ID = 2_147_483_647;
 
 /** @returns the k of `user_{k}_org`, or null when the name is another one. */
 export function namedAfter(name: string): number | null {
-  const digits = /^user_([1-9][0-9]{0,9})_org$/.exec(name)?.[1];
+  const digits = /^user_(0|-?[1-9][0-9]{0,9})_org$/.exec(name)?.[1];
   const k = digits === undefined ? Number.NaN : Number(digits);
-  return k <= MAX_ID ? k : null;
+  return k <= MAX_ID && k >= -MAX_ID - 1 ? k : null;
 }
 
 /** Reads the rows of one relation by column name; positions differ between databases. */
@@ -157,11 +159,10 @@ function userFacts(
   deleted: Set<number>,
 ): void {
   const isMoved = moved(before, after, ['id']);
-  if (before && isMoved) {
-    facts.push({ kind: 'user-gone', k: before.id('id') });
-    deleted.add(before.id('id'));
-  }
-  if (after && isMoved) facts.push({ kind: 'user-born', k: after.id('id') });
+  if (before && isMoved) deleted.add(before.id('id'));
+  if (before && after && isMoved) facts.push({ kind: 'user-moved', k: before.id('id'), to: after.id('id') });
+  else if (before && isMoved) facts.push({ kind: 'user-gone', k: before.id('id') });
+  else if (after && isMoved) facts.push({ kind: 'user-born', k: after.id('id') });
   if (after && after.text('role_id') !== null && changed(isMoved ? undefined : before, after, ['role_id']))
     facts.push({ kind: 'user-role', k: after.id('id') });
 }

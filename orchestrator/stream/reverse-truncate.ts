@@ -40,7 +40,7 @@ const PAGE = 500;
 const page = (relation: Relations['user']) => `
   SELECT "id"
   FROM ${relation}
-  WHERE "id" > $1
+  WHERE "id" > $1::bigint
   ORDER BY "id"
   LIMIT $2`;
 
@@ -48,7 +48,7 @@ async function walk(
   read: (after: number) => Promise<{ rows: { id: number }[] }>,
   visit: (keys: readonly number[]) => Promise<void>,
 ): Promise<void> {
-  for (let after = -2_147_483_648; ; ) {
+  for (let after = -2_147_483_649; ; ) {
     const { rows } = await read(after);
     const last = rows.at(-1);
     if (last === undefined) return;
