@@ -28,7 +28,7 @@ export async function parseCommandLine(args: readonly string[], columns: number)
       printed = output;
     });
   } catch (error) {
-    throw error instanceof OrchestrateError ? error : usage(String((error as Error).message));
+    throw error instanceof OrchestrateError ? error : usage(String((error as Error).message), args[0]);
   }
   if (chosen !== undefined) return chosen;
   return { printed };
@@ -63,7 +63,7 @@ function configure(
       'Every option can stand in the environment (ORCHESTRATE_MAX_LAG) or in the file of --config (max-lag).',
     )
     .fail((message: string | null, error: Error | undefined) => {
-      throw error ?? usage(message ?? 'the command line cannot be read');
+      throw error ?? new Error(message ?? 'the command line cannot be read');
     });
   for (const command of COMMANDS)
     program.command(
@@ -89,16 +89,27 @@ function describeCommand(sub: Argv, command: Command): Argv {
 
 const FLAGS = [...OPTION_NAMES, 'json', 'help', 'version', ...COMMANDS.flatMap((c) => Object.keys(c.flags))];
 
-/** A usage error with the flag that was probably meant. */
-function usage(message: string): OrchestrateError {
-  const unknown = /^Unknown arguments?: (.*)$/m.exec(message)?.[1]?.split(', ') ?? [];
-  const near = unknown.flatMap((word) => nearest(word, FLAGS) ?? []).map((flag) => `--${flag}`);
-  return failure('CONFIG_INVALID', {
-    message: message.split('\n')[0] ?? message,
-    expected: near.length > 0 ? [...new Set(near)].join(', ') : 'a command line as in orchestrate --help',
-    found:
-      unknown.length > 0
-        ? unknown.map((word) => word.slice(0, 40)).join(', ')
-        : (message.split('\n').at(-1) ?? message),
-  });
+/**
+ * What yargs has to say, with expectation and finding apart, and the name that was probably meant.
+ * @param word what stands first on the command line.
+ */
+function usage(message: string, word = ''): OrchestrateError {
+  const is = (what: string, expected: string, found: string) =>
+    failure('CONFIG_INVALID', { message: what, expected, found });
+  const choice = /Argument: (\S+), Given: (.*), Choices: (.*)/.exec(message);
+  if (choice !== null) return is(`${choice[1]} cannot be used`, `one of ${choice[3]}`, choice[2] ?? '');
+  const valueless = /^Not enough arguments following: (\S+)/.exec(message);
+  if (valueless !== null) return is(`--${valueless[1]} cannot be used`, 'a value after it', 'none');
+  const command = /^Did you mean (\S+)\?/.exec(message);
+  if (command !== null) return is('there is no such command', `orchestrate ${command[1]}`, word.slice(0, 40));
+  const unknown = /^Unknown arguments?: (.*)$/m.exec(message)?.[1]?.split(', ');
+  if (unknown !== undefined) {
+    const near = unknown.flatMap((name) => nearest(name, FLAGS) ?? []).map((flag) => `--${flag}`);
+    return is(
+      message.slice(0, 200),
+      near.length > 0 ? [...new Set(near)].join(', ') : 'what orchestrate --help lists',
+      unknown.map((name) => name.slice(0, 40)).join(', '),
+    );
+  }
+  return is(message.split('\n')[0] ?? message, 'a command line as in orchestrate --help', 'another one');
 }

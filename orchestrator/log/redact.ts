@@ -34,18 +34,14 @@ export function rememberUrl(url: string): void {
   }
 }
 
-/** Credentials in a URL: everything between the scheme and the last `@` before the path, or a `password` parameter. */
-const URL_CREDENTIALS = /\b((?:postgres(?:ql)?|https?):\/\/)[^\s/?#"']*@/gi;
-const MALFORMED_URL = /\b(postgres(?:ql)?:\/\/)[^\s"']*@/gi;
+/** User and password in a URL, up to the last `@`: a password that was not encoded may hold any character. */
+const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"'@:]*:[^\s"']*@/gi;
 const KEYWORD =
   /\b(password|passwd|pwd|sslpassword|passphrase)(\s*[=:]\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s&,;"']+)/gi;
 
 /** @returns the text without any credential that can be recognised in it. */
 export function scrub(text: string): string {
-  let clean = text
-    .replace(MALFORMED_URL, '$1***@')
-    .replace(URL_CREDENTIALS, '$1***@')
-    .replace(KEYWORD, '$1$2***');
+  let clean = text.replace(URL_PASSWORD, '$1***@').replace(KEYWORD, '$1$2***');
   for (const secret of known) clean = clean.replaceAll(secret, '***');
   return clean;
 }

@@ -1,8 +1,8 @@
 import type { Settings } from '../config/settings.ts';
 import { connect } from '../pg/connect.ts';
+import { endpointOf } from '../pg/endpoints.ts';
 import { otherSide, SIDES, type Side } from '../pg/side.ts';
 import { hasControl } from '../state/store.ts';
-import { endpointOf } from './endpoints.ts';
 
 /**
  * What finalize leaves behind tells that it was here: a sealed fence on the side that does not serve.

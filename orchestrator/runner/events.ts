@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Settings } from '../config/settings.ts';
 import { connect } from '../pg/connect.ts';
+import { endpointOf } from '../pg/endpoints.ts';
 import type { JournalEntry } from '../state/documents.ts';
 import { readJournal } from '../state/journal.ts';
 import { hasControl } from '../state/store.ts';
-import { endpointOf } from './endpoints.ts';
 
 export interface EventOptions {
   /** Only entries with a higher id. */

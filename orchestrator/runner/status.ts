@@ -4,6 +4,7 @@ import { readCopyProgress } from '../copy/progress.ts';
 import { hasCode } from '../errors/failure.ts';
 import { readFence } from '../fence/fence.ts';
 import { connect } from '../pg/connect.ts';
+import { endpointOf } from '../pg/endpoints.ts';
 import { parseLsn } from '../pg/lsn.ts';
 import { directionFrom, otherSide, SIDES, type Side } from '../pg/side.ts';
 import type { StatusDocument } from '../state/documents.ts';
@@ -12,7 +13,6 @@ import { readObservation } from '../state/observation.ts';
 import { hasControl, readSide, readState, type SideRow } from '../state/store.ts';
 import { inspectSlot } from '../stream/slot.ts';
 import { finalizedSide } from './ended.ts';
-import { endpointOf } from './endpoints.ts';
 
 type Clients = Partial<Record<Side, pg.Client>>;
 
