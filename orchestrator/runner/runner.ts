@@ -439,12 +439,12 @@ export class Runner {
   private async sleep(ms: number): Promise<void> {
     if (this.inbox.size > 0 || this.ending.signal.aborted) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ms);
       const done = () => {
         clearTimeout(timer);
         this.ending.signal.removeEventListener('abort', done);
         resolve();
       };
+      const timer = setTimeout(done, ms);
       this.wake = done;
       this.ending.signal.addEventListener('abort', done, { once: true });
     });

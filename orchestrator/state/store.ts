@@ -72,7 +72,8 @@ export async function readState(
   migration: string,
 ): Promise<{ state: State; since: string | null; stopped: unknown }> {
   const { rows } = await client.query<{ state: State; since: string; stopped: unknown }>(
-    'SELECT state, since::text, stopped FROM orchestrator.run WHERE migration = $1',
+    `SELECT state, to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS since, stopped
+     FROM orchestrator.run WHERE migration = $1`,
     [migration],
   );
   return rows[0] ?? { state: { phase: 'created' }, since: null, stopped: null };
