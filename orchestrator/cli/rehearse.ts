@@ -1,3 +1,4 @@
+import { parseDuration } from '../config/units.ts';
 import { failure } from '../errors/failure.ts';
 import type { Call, Command, Result } from './command.ts';
 
@@ -8,6 +9,12 @@ export const rehearse: Command = {
     embedded: { kind: 'boolean', describe: 'On two servers of its own (the default when no URLs are given)' },
     users: { kind: 'text', value: 'N', describe: 'Rows to begin with; 23000 unless given' },
     rate: { kind: 'text', value: 'N', describe: 'Writes offered per second; 200 unless given' },
+    soak: {
+      kind: 'text',
+      value: 'DURATION',
+      describe: 'How long the application writes before and after each handover; 5s unless given',
+    },
+    seed: { kind: 'text', value: 'TEXT', describe: 'The same seed makes the same rows; 1 unless given' },
     report: {
       kind: 'text',
       value: 'DIR',
@@ -21,17 +28,44 @@ export const rehearse: Command = {
 };
 
 async function drill({ settings, flags, log, signal, terminal }: Call): Promise<Result> {
-  const options = {
-    embedded: flags['embedded'] === true,
-    users: wholeNumber('users', flags['users'], 23_000),
-    rate: wholeNumber('rate', flags['rate'], 200),
-    report: typeof flags['report'] === 'string' ? flags['report'] : 'rehearsal-report',
-    signal,
-    progress: terminal.stderrIsTerminal && !terminal.json,
-  };
-  const { rehearse: perform } = await import('../rehearsal/rehearse.ts');
-  const { exit, report } = await perform(settings, options, log);
-  return { exit, document: report };
+  const watched = terminal.stderrIsTerminal && !terminal.json;
+  const [{ rehearse: perform }, { summaryOf }] = await Promise.all([
+    import('../rehearsal/rehearse.ts'),
+    import('../rehearsal/report-text.ts'),
+  ]);
+  const { exit, report } = await perform(
+    settings,
+    {
+      embedded: flags['embedded'] === true,
+      users: wholeNumber('users', flags['users'], 23_000),
+      rate: wholeNumber('rate', flags['rate'], 200),
+      soakMs: duration('soak', flags['soak'], 5_000),
+      seed: typeof flags['seed'] === 'string' ? flags['seed'] : '1',
+      reportDirectory: typeof flags['report'] === 'string' ? flags['report'] : 'rehearsal-report',
+      signal,
+      note: (line) => terminal.note(line),
+      live: watched ? showLive : undefined,
+    },
+    log,
+  );
+  return { exit, document: report, text: () => summaryOf(report) };
+}
+
+/** Writes the last line of the terminal anew; an empty one clears it. */
+function showLive(line: string): void {
+  process.stderr.write(`\r\u001b[2K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+}
+
+function duration(name: string, value: unknown, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  const ms = parseDuration(String(value));
+  if (ms === undefined)
+    throw failure('CONFIG_INVALID', {
+      message: `--${name} cannot be used`,
+      expected: 'a duration with its unit, such as 5s or 2m',
+      found: JSON.stringify(String(value).slice(0, 40)),
+    });
+  return ms;
 }
 
 function wholeNumber(name: string, value: unknown, otherwise: number): number {

@@ -16,7 +16,7 @@ while read -r word value; do
   case $word in
     starting) state=starting pid= ;;
     pid) state=server pid=$value ;;
-    initdb) state=initdb pid=$value ;;
+    initdb|program) state=initdb pid=$value ;;
     none) state=none pid= ;;
     done) exit 0 ;;
   esac
@@ -68,8 +68,8 @@ export class Watchdog {
     this.#say('starting');
   }
 
-  /** The server (or initdb) now runs as this process. */
-  running(what: 'pid' | 'initdb', pid: number): void {
+  /** The server (or initdb, or another program that has no lock file) now runs as this process. */
+  running(what: 'pid' | 'initdb' | 'program', pid: number): void {
     this.#say(`${what} ${pid}`);
   }
 

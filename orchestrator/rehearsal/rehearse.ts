@@ -1,0 +1,197 @@
+import { join } from 'node:path';
+import type { Settings } from '../config/settings.ts';
+import { failure, type OrchestrateError } from '../errors/failure.ts';
+import type { Log } from '../log/log.ts';
+import { scrub } from '../log/redact.ts';
+import { otherSide, type Side } from '../pg/side.ts';
+import { Book } from './book.ts';
+import { check } from './check.ts';
+import { acceptedParked, environmentOf, type Scale } from './configuration.ts';
+import { freePort } from './embedded/port.ts';
+import { openEmbeddedPair, type Pair } from './embedded-pair.ts';
+import { loadUsers, withTextSession } from './generator.ts';
+import { readTimeline, servingChanges } from './ledger/timing.ts';
+import { Ledger, readLedger } from './ledger.ts';
+import { refuseProduction } from './production.ts';
+import { ownProgram, Program } from './program.ts';
+import type { RehearsalReport } from './report.ts';
+import { asFailure, reportOf, workloadFact } from './report-document.ts';
+import { writeReport } from './report-files.ts';
+import type { BeforeCheck, Scene } from './scene.ts';
+import { createSourceTable } from './source-table.ts';
+import { becomeReady, finalize, handOver, passGates, soak, watchOver } from './stages.ts';
+import { Stop } from './stop.ts';
+import { Watch } from './watch.ts';
+import { startWorkload } from './workload.ts';
+
+export type { RehearsalReport } from './report.ts';
+
+export interface RehearseOptions extends Scale {
+  /** Asked for by name; it is the default where no URLs were given. */
+  readonly embedded: boolean;
+  readonly reportDirectory: string;
+  /** Ends the rehearsal; everything is taken away first. */
+  readonly signal: AbortSignal;
+  readonly note: (line: string) => void;
+  /** Replaces the transient last line of a terminal; absent where there is none. */
+  readonly live?: ((line: string) => void) | undefined;
+  /** The program that is rehearsed; default: this package's own, as it is built. */
+  readonly program?: string;
+  readonly beforeCheck?: BeforeCheck;
+}
+
+const MAJORS = { blue: 15, green: 18 } as const;
+const CLIENTS = 8;
+/** A little more than was asked for: a window of the report may begin just after a write was due. */
+const RATE_MARGIN = 1.02;
+
+/**
+ * The whole migration on two servers of its own, with an application that keeps writing (OPERATIONS 6): copy, sync,
+ * proof, cutover, revert, cutover, finalize, and an independent proof after each handover.
+ *
+ * @returns exit 0 only if everything held, 3 where it did not, 1 where the program or a server failed, 130 or 143
+ *   after a signal. The report is also in `reportDirectory`.
+ * @throws OrchestrateError CONFIG_INVALID or REHEARSAL_REFUSED, before anything is started.
+ */
+export async function rehearse(
+  settings: Settings,
+  options: RehearseOptions,
+  log: Log,
+): Promise<{ exit: number; report: RehearsalReport }> {
+  refuseProduction(settings);
+  if (!options.embedded && (settings.urls.blue !== null || settings.urls.green !== null))
+    throw failure('CONFIG_INVALID', {
+      message: 'rehearsals on databases given by URL are not supported yet',
+      expected: 'no URLs, or --embedded',
+      found: 'URLs of databases',
+      fix: 'orchestrate rehearse --embedded',
+    });
+  const startedAt = new Date();
+  const began = performance.now();
+  const book = new Book(options);
+  const stop = new Stop(options.signal);
+  let pair: Pair | undefined;
+  let error: OrchestrateError | undefined;
+  try {
+    pair = await book.stage(
+      'servers',
+      () => openEmbeddedPair(MAJORS),
+      ({ versions }) => `PostgreSQL ${versions.blue} and ${versions.green}, three roles each`,
+    );
+    book.servers = pair.versions;
+    await perform(settings, options, pair, book, stop, began, log);
+  } catch (thrown) {
+    error = asFailure(thrown);
+    log.error({ code: error.code }, 'the rehearsal has stopped');
+  }
+  try {
+    const report = reportOf(settings, options, book, { startedAt, began }, error);
+    await writeReport(options.reportDirectory, report, pair);
+    return { exit: report.exit, report };
+  } finally {
+    await pair?.close();
+  }
+}
+
+/** The rehearsal itself; its children and sessions have ended when it returns, whichever way. */
+async function perform(
+  settings: Settings,
+  options: RehearseOptions,
+  pair: Pair,
+  book: Book,
+  stop: Stop,
+  began: number,
+  log: Log,
+): Promise<void> {
+  const ending: (() => Promise<unknown>)[] = [];
+  try {
+    const environment = environmentOf(settings, pair.urlFiles, await freePort());
+    const program = new Program(options.program ?? ownProgram(), environment, pair.directory);
+    ending.push(() => program.stop());
+    book.version = await stop.guard(program.version());
+    await book.stage(
+      'rows',
+      () => makeRows(options, pair, book, stop),
+      (rows) => `${rows} rows of user_settings`,
+    );
+
+    const ledger = new Ledger(join(pair.directory, 'ledger.jsonl'));
+    ending.push(async () => ledger.close());
+    const workload = await startWorkload({
+      databases: { blue: pair.urls.blue.app, green: pair.urls.green.app },
+      ledger,
+      clients: CLIENTS,
+      rate: options.rate * RATE_MARGIN,
+      seed: options.seed,
+    });
+    ending.push(async () => {
+      book.workload = await workloadFact(await workload.stop(), CLIENTS, ledger);
+    });
+    const watch = await Watch.open(pair, began);
+    ending.push(() => watch.close());
+    const sampler = await Watch.open(pair, began);
+    ending.push(async () => {
+      await sampler.close();
+      book.lag = sampler.samples;
+    });
+
+    const run = program.run();
+    pair.guard(run.pid);
+    const scene: Scene = {
+      settings: { ...settings, acceptParked: acceptedParked(settings) },
+      soakMs: options.soakMs,
+      pair,
+      program,
+      run,
+      watch,
+      sampler,
+      ledger,
+      workload,
+      book,
+      stop,
+      beforeCheck: options.beforeCheck,
+    };
+    watchOver(scene);
+    await journey(scene);
+  } finally {
+    // The other way round: what was opened last is closed first.
+    for (const end of ending.reverse())
+      await end().catch((error: unknown) => log.warn({ error: scrub(String(error)) }, 'cleaning up'));
+  }
+}
+
+/** Copy → sync → sweep → cutover → soak → revert → soak → cutover → soak → finalize, with a proof after each handover. */
+async function journey(scene: Scene): Promise<void> {
+  const { book, sampler } = scene;
+  await becomeReady(scene);
+  let serving: Side = 'blue';
+  sampler.sample(() => serving);
+  await passGates(scene);
+  let rate = await soak(scene, serving);
+  for (const name of ['cutover 1', 'revert 1', 'cutover 2']) {
+    const { offered, ...handover } = await handOver(scene, name, serving, rate);
+    const switched = handover.outcome === 'done';
+    if (switched) serving = otherSide(serving);
+    rate = switched ? await soak(scene, serving) : 0;
+    book.handovers.push({
+      ...handover,
+      offered_per_second: { before: offered[0], during: offered[1], after: switched ? rate : null },
+    });
+    await check(scene, name, serving, true);
+    if (!switched) return;
+  }
+  await finalize(scene);
+  const timeline = await readTimeline(readLedger(scene.ledger.path));
+  const changes = servingChanges(timeline);
+  book.servingChanges = { proved: changes, handovers: book.handovers.length };
+  if (changes > book.handovers.length)
+    book.fail('one writer', `at most ${book.handovers.length} changes of the serving side`, `${changes}`);
+}
+
+async function makeRows(options: RehearseOptions, pair: Pair, book: Book, stop: Stop): Promise<number> {
+  const owner = pair.urls.blue.owner;
+  await stop.guard(withTextSession(owner, 'table', 'public', createSourceTable));
+  const loaded = await stop.guard(loadUsers(owner, { users: options.users, seed: options.seed }));
+  book.rows = { users: loaded.rows, generate_seconds: loaded.seconds };
+  return loaded.rows;
+}

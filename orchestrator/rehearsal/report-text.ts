@@ -1,0 +1,76 @@
+import type { Latency, RehearsalReport } from './report.ts';
+
+const ms = (value: number | null | undefined): string =>
+  value === null || value === undefined ? '–' : `${Math.round(value)} ms`;
+
+const spread = (latency: Latency | null | undefined): string =>
+  latency ? [latency.min, latency.p50, latency.p95, latency.max].map((v) => Math.round(v)).join(' / ') : '–';
+
+/** The freeze of each handover as the clients felt it; the first row is the head. */
+export function freezeTable(report: RehearsalReport): string[][] {
+  return [
+    [
+      'handover',
+      'no write for',
+      'budget',
+      'frozen',
+      'longest write',
+      'waited: min/p50/p95/max ms',
+      'all: min/p50/p95/max ms',
+      'offered/s before, during, after',
+    ],
+    ...report.handovers.map((h) => [
+      h.name,
+      ms(h.felt?.longest_gap_ms),
+      `${h.budget_seconds} s`,
+      h.freeze_seconds === null ? '–' : ms(h.freeze_seconds * 1_000),
+      ms(h.felt?.longest_wait_ms),
+      spread(h.felt?.waiting_ms),
+      spread(h.felt?.latency_ms),
+      [h.offered_per_second.before, h.offered_per_second.during, h.offered_per_second.after]
+        .map((v) => v ?? '–')
+        .join(', '),
+    ]),
+  ];
+}
+
+/** The result as it stands on stdout. */
+export function summaryOf(report: RehearsalReport): string {
+  const { workload, copy, rows } = report;
+  const lines = [
+    `Rehearsal ${report.verdict.toUpperCase()} in ${report.seconds} s · blue PostgreSQL ${report.servers.blue ?? '?'} → green ${report.servers.green ?? '?'}`,
+    ...(rows && copy
+      ? [
+          `Copy      ${rows.users} rows in sync after ${copy.seconds.toFixed(1)} s, proved after ${copy.until_proved_seconds.toFixed(1)} s, ${copy.parked} parked`,
+        ]
+      : []),
+    ...(workload
+      ? [
+          `Writes    ${workload.offered} offered, ${workload.acknowledged} acknowledged, ${workload.refused} refused and tried again, ${workload.unknown} unknown`,
+        ]
+      : []),
+    ...report.checks.map(
+      (c) =>
+        `Proof     after ${c.after}: ${c.lost} acknowledged writes lost${c.compared ? `, ${c.compared.differences} differences in ${c.compared.blue_rows} rows` : ''}`,
+    ),
+    ...(report.handovers.length > 0 ? ['', ...aligned(freezeTable(report))] : []),
+    ...report.failures.flatMap((f) => [
+      '',
+      `FAILED    ${f.stage}`,
+      `expected  ${f.expected}`,
+      `found     ${f.found}`,
+    ]),
+    ...(report.report_directory === null ? [] : ['', `Report    ${report.report_directory}/report.md`]),
+  ];
+  return lines.join('\n');
+}
+
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}

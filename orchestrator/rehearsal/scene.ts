@@ -1,0 +1,33 @@
+import type { Settings } from '../config/settings.ts';
+import type { Side } from '../pg/side.ts';
+import type { Book } from './book.ts';
+import type { Pair } from './embedded-pair.ts';
+import type { Ledger } from './ledger.ts';
+import type { Program, RunningProgram } from './program.ts';
+import type { Stop } from './stop.ts';
+import type { Watch } from './watch.ts';
+import type { Workload } from './workload.ts';
+
+/** Called with the writers at rest and both sides drained, before anything is checked. Tests plant faults here. */
+export type BeforeCheck = (at: {
+  readonly after: string;
+  readonly serving: Side;
+  readonly urls: Pair['urls'];
+}) => Promise<void>;
+
+/** All that a stage of the rehearsal works with. */
+export interface Scene {
+  readonly settings: Settings;
+  readonly soakMs: number;
+  readonly pair: Pair;
+  readonly program: Program;
+  readonly run: RunningProgram;
+  readonly watch: Watch;
+  /** Sessions of its own: it looks once a second, whatever the stages do. */
+  readonly sampler: Watch;
+  readonly ledger: Ledger;
+  readonly workload: Workload;
+  readonly book: Book;
+  readonly stop: Stop;
+  readonly beforeCheck: BeforeCheck | undefined;
+}
