@@ -56,7 +56,7 @@ export function renderStep(step: StepDocument, way: Way, fancy: boolean, style: 
   const mark = step.ok ? style.green('✓') : style.red('✗');
   const text = `${what}${inline ? ` ${step.note}` : ''}`;
   const moment = !inline && step.note !== undefined ? style.dim(`   ← ${step.note}`) : '';
-  return ` ${mark} ${String(number).padStart(2)} ${text.padEnd(40)} ${time.padStart(7)}${moment}`;
+  return ` ${mark} ${String(number).padStart(2)} ${text.padEnd(38)} ${time.padStart(7)}${moment}`;
 }
 
 /** What a `cutover` or `revert` came to. An error stands elsewhere; this says what holds now. */

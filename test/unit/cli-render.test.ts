@@ -1,0 +1,209 @@
+import { describe, expect, it } from 'vitest';
+import { bar, bytes, compact, duration, seconds } from '../../orchestrator/cli/render/format.ts';
+import { renderHandover, renderStep, wayOf } from '../../orchestrator/cli/render/handover.ts';
+import { renderPreflight } from '../../orchestrator/cli/render/preflight.ts';
+import { renderStatus } from '../../orchestrator/cli/render/status.ts';
+import { renderVerify } from '../../orchestrator/cli/render/verify.ts';
+import { style } from '../../orchestrator/cli/terminal.ts';
+import { GATES, type HandoverDocument, type StatusDocument } from '../../orchestrator/state/documents.ts';
+
+const plain = style(false);
+const now = new Date('2026-01-02T14:00:00Z');
+const view = { style: plain, columns: 80, now };
+
+const syncing: StatusDocument = {
+  migration: 'user-settings-org',
+  phase: 'syncing',
+  since: '2026-01-02T10:48:00Z',
+  generation: 0,
+  stopped: null,
+  unreachable: [],
+  serving: 'blue',
+  standby: 'green',
+  direction: 'forward',
+  copy: { rows_done: 41_200_000, rows_expected: 41_200_000, eta: null },
+  lag: { seconds: 0.21, bytes: 3_100, changes_per_second: 412, errors: 0 },
+  slot: { name: 's', wal_status: 'reserved', retained_bytes: 48e6, safe_bytes: 63e9 },
+  verify: {
+    last_success: '2026-01-02T13:38:00Z',
+    mismatched: 0,
+    delta_keys: 1204,
+    parked: 12,
+    rows_compared: 41_200_000,
+  },
+  freeze: { predicted_seconds: 0.3, budget_seconds: 10, last_rehearsal_seconds: 0.28 },
+  gates: GATES.map((name) => ({ name, passed: true, detail: '' })),
+  next_steps: ['orchestrate cutover --dry-run'],
+};
+
+const created: StatusDocument = {
+  migration: 'user-settings-org',
+  phase: 'created',
+  generation: null,
+  stopped: null,
+  unreachable: [],
+  serving: 'blue',
+  standby: 'green',
+  direction: null,
+  copy: { rows_done: null, rows_expected: null, eta: null },
+  lag: { seconds: null, bytes: null },
+  slot: { name: null, wal_status: null, retained_bytes: null },
+  verify: { last_success: null, mismatched: null, delta_keys: null, parked: null },
+  gates: [],
+  next_steps: ['orchestrate preflight', 'orchestrate run'],
+};
+
+describe('status', () => {
+  it('reads as the handbook shows it', () => {
+    expect(renderStatus(syncing, view).split('\n')).toEqual([
+      'user-settings-org   SYNCING for 3h12m   writes → BLUE   GO ✓ 15/15 gates',
+      'Copy     ██████████████████ 100 %   41.2M/41.2M rows',
+      'Lag      blue→green 0.21 s (3.1 kB) · 412 changes/s · errors 0',
+      'Slot     retains 48 MB · headroom 63 GB',
+      'Verify   0 differences in 41.2M rows · sweep 22m00s ago · delta 1,204 keys',
+      '         parked 12',
+      'Freeze   predicted 0.3 s of 10 s · last rehearsal 0.28 s',
+      'Next:    orchestrate cutover --dry-run',
+    ]);
+  });
+
+  it('says of what is unknown nothing at all', () => {
+    expect(renderStatus(created, view).split('\n')).toEqual([
+      'user-settings-org   CREATED   writes → BLUE',
+      'Next:    orchestrate preflight · orchestrate run',
+    ]);
+  });
+
+  it('names what is lost, what stopped it, and the gates in the way, within 80 columns', () => {
+    const lines = renderStatus(
+      {
+        ...syncing,
+        unreachable: ['green'],
+        stopped: {
+          code: 'SLOT_LOST',
+          message: 'gone',
+          serving: 'blue',
+          expected: null,
+          found: null,
+          fix: 'x',
+          runbook: 'y',
+        },
+        copy: { rows_done: 1_000, rows_expected: 3_000, eta: '2026-01-02T14:01:05Z' },
+        gates: GATES.map((name) => ({ name, passed: name !== 'sweep', detail: 'd'.repeat(200) })),
+        next_steps: Array.from({ length: 5 }, (_, i) => `orchestrate some-command-${i}`),
+      },
+      view,
+    ).split('\n');
+    expect(lines).toContain('Lost     green cannot be reached');
+    expect(lines).toContain('Stopped  SLOT_LOST: gone');
+    expect(lines).toContain('Copy     ██████░░░░░░░░░░░░ 33 %   1000/3000 rows   1m05s left');
+    expect(lines[0]).toContain('NO-GO 14/15 gates');
+    expect(lines.some((l) => l.startsWith('         ✗ sweep: ddd'))).toBe(true);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it('uses colour only when it may', () => {
+    expect(renderStatus(syncing, view)).not.toContain('\u001b');
+    expect(renderStatus(syncing, { ...view, style: style(true) })).toContain('\u001b[32mGO ✓\u001b[39m');
+  });
+});
+
+describe('a handover', () => {
+  const way = wayOf('cutover');
+  const done: HandoverDocument = {
+    outcome: 'done',
+    kind: 'cutover',
+    serving: 'green',
+    freeze_seconds: 0.284,
+    budget_seconds: 10,
+    steps: [],
+    certificate: null,
+    next_steps: ['orchestrate status --watch', 'orchestrate revert'],
+  };
+
+  it('one line a step, fancy on a terminal and plain elsewhere', () => {
+    const gates = { step: 'gates', seconds: 0.312, ok: true, note: '15/15' } as const;
+    const freeze = { step: 'freeze', seconds: 0.02, ok: true, note: 'frozen 14:02:07.114' } as const;
+    expect(renderStep(gates, way, true, plain)).toBe(` ✓  1 ${'gates 15/15'.padEnd(38)}  0.31 s`);
+    expect(renderStep(freeze, way, true, plain)).toBe(
+      ` ✓  3 ${'freeze writes on blue'.padEnd(38)}  0.02 s   ← frozen 14:02:07.114`,
+    );
+    expect(renderStep({ ...freeze, ok: false }, wayOf('revert'), false, plain)).toBe(
+      'step 3 freeze writes on green: failed, 0.02 s, frozen 14:02:07.114',
+    );
+    for (const step of [gates, freeze])
+      expect(renderStep(step, way, true, plain).length).toBeLessThanOrEqual(80);
+  });
+
+  it.each([
+    ['done', 'Done. No writes for 0.28 s of 10 s. green takes writes.'],
+    ['rehearsed', 'as before'],
+    ['dry-run', 'Nothing was touched'],
+    ['no-go', 'NO-GO'],
+    ['aborted', 'Aborted. green takes writes'],
+    ['unfinished', 'Decided, not finished: green serves'],
+  ] as const)('%s says which side takes writes', (outcome, part) => {
+    const text = renderHandover({ ...done, outcome }, 'cutover', 80);
+    expect(text).toContain(part);
+    expect(text).toContain('Next: orchestrate status --watch · orchestrate revert');
+  });
+
+  it('lists closed gates and what stays behind', () => {
+    const gates = [
+      { name: 'lag', passed: true, detail: 'fine' },
+      { name: 'sweep', passed: false, detail: 'none yet' },
+    ] as const;
+    const text = renderHandover(
+      { ...done, outcome: 'no-go', gates, not_revertible: [{ what: 'second members', rows: 1200 }] },
+      'revert',
+      80,
+    );
+    expect(text).toContain(' ✗ sweep        none yet');
+    expect(text).not.toContain('fine');
+    expect(text).toContain('stays on green: 1,200 second members');
+  });
+});
+
+it('preflight: what stops comes first', () => {
+  const finding = (check: string, severity: 'stop' | 'warn') =>
+    ({ check, side: 'blue', severity, expected: 'e', found: 'f', fix: 'x' }) as const;
+  const text = renderPreflight({ ok: false, findings: [finding('b', 'warn'), finding('a', 'stop')] }, plain);
+  expect(text.split('\n')[0]).toBe('STOP  a (blue)');
+  expect(text).toContain('Not ready: 1 to mend. 1 worth reading.');
+});
+
+it('verify: names, never values, and not a screen full of them', () => {
+  const text = renderVerify({
+    clean: false,
+    lsn: '0/1',
+    rows_compared: 23_000,
+    mismatches: Array.from({ length: 30 }, (_, i) => ({
+      table: 'user',
+      key: String(i),
+      kind: 'different' as const,
+      columns: ['email'],
+    })),
+    mapped: 22_990,
+    parked: { null_key: 1, empty_key: 2, duplicate: 7 },
+    duration_seconds: 1.5,
+  });
+  expect(text.split('\n')).toHaveLength(23);
+  expect(text).toContain(' different  user  key 0  email');
+  expect(text).toContain('30 differences in 23.0k rows at 0/1, 1.5 s.');
+  expect(text).toContain('parked 10 (null key 1, empty key 2, duplicate 7)');
+});
+
+it('numbers for people', () => {
+  expect([0, 412, 9_999, 23_000, 41_200_000, null].map(compact)).toEqual([
+    '0',
+    '412',
+    '9999',
+    '23.0k',
+    '41.2M',
+    '–',
+  ]);
+  expect([0, 3_100, 48e6, 63e9, undefined].map(bytes)).toEqual(['0 B', '3.1 kB', '48 MB', '63 GB', '–']);
+  expect([0.284, 1.25, 12.4, null].map(seconds)).toEqual(['0.28 s', '1.3 s', '12 s', '–']);
+  expect([7, 1_084, 11_520, 90_000].map(duration)).toEqual(['7s', '18m04s', '3h12m', '1d01h']);
+  expect([bar(0, 4), bar(0.5, 4), bar(2, 4)]).toEqual(['░░░░', '██░░', '████']);
+});
