@@ -163,9 +163,10 @@ async function waitUntilSafe(ctx: Context, side: Side, snapshot: string): Promis
     await reader.query(`SET TRANSACTION SNAPSHOT '${snapshot.replaceAll("'", "''")}'`);
     const { rows } = await reader.query<{ s: string }>('SELECT pg_current_snapshot()::text AS s');
     await reader.query('COMMIT');
+    const exported = wellFormed(rows[0]?.s ?? '');
     const deadline = Date.now() + SAFE_SNAPSHOT_MS;
     for (;;) {
-      const { rows: now } = await reader.query<{ running: number }>(STILL_RUNNING, [rows[0]?.s]);
+      const { rows: now } = await reader.query<{ running: number }>(STILL_RUNNING, [exported]);
       if (now[0]?.running === 0) return;
       if (Date.now() > deadline)
         throw failure('NOT_VISIBLE', {
@@ -178,6 +179,15 @@ async function waitUntilSafe(ctx: Context, side: Side, snapshot: string): Promis
   } finally {
     await reader.end();
   }
+}
+
+/**
+ * A snapshot built by logical decoding can print with an xmin beyond its xmax, which pg_snapshot's input refuses.
+ * Visibility asks xmin first: everything before it counts as finished, and nothing from there on.
+ */
+export function wellFormed(snapshot: string): string {
+  const [xmin = '', xmax = '', running = ''] = snapshot.split(':');
+  return BigInt(xmin) > BigInt(xmax) ? `${xmin}:${xmin}:` : `${xmin}:${xmax}:${running}`;
 }
 
 const TERMINATE_OWN = `
