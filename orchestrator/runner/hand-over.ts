@@ -68,7 +68,7 @@ export async function handOver(
     ...more,
   });
 
-  const { gates, predictedMs } = await steps.run(
+  const { gates, predictedMs, swept } = await steps.run(
     'gates',
     () => gatesOf(runner, options),
     ({ gates: all }) => `${all.filter((g) => g.passed).length}/${all.length}`,
@@ -226,6 +226,7 @@ export async function handOver(
     });
     await steps.run('reverse', () => turnSyncRound(runner, to));
     const certificate = await certify(runner, kind, id, {
+      ...swept,
       freeze_seconds: freezeSeconds,
       steps: steps.done,
       gates: judged,
@@ -276,7 +277,7 @@ export async function handOver(
 async function gatesOf(
   runner: Runner,
   options: HandoverOptions,
-): Promise<{ gates: Gate[]; predictedMs: number }> {
+): Promise<{ gates: Gate[]; predictedMs: number; swept: object }> {
   const { ctx, sync } = runner;
   if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
   const { serving, applier } = sync;
@@ -311,7 +312,8 @@ async function gatesOf(
     prediction,
     options,
   });
-  return { gates, predictedMs: prediction.freezeMs };
+  const swept = { sweep_lsn: sweep?.lsn ?? null, rows_compared: sweep?.result.rows_compared ?? null };
+  return { gates, predictedMs: prediction.freezeMs, swept };
 }
 
 /** Step 11: the stream T→S starts at L, and a message written on T arrives on S through it. */
@@ -338,15 +340,12 @@ async function certify(
   const { ctx } = runner;
   const green = runner.control.clients.green;
   const claim = ctx.claim();
-  const sweep = await lastSweep(green, ctx);
   const body = {
     migration: claim.migration,
     kind,
     attempt,
     generation: Number(claim.generation),
     direction: directionFrom(kind === 'cutover' ? 'green' : 'blue'),
-    sweep_lsn: sweep?.lsn ?? null,
-    rows_compared: sweep?.result.rows_compared ?? null,
     ...facts,
   };
   await transaction(green, async () => {
