@@ -8,8 +8,6 @@ export interface Flag {
   readonly kind: 'boolean' | 'text';
   readonly describe: string;
   readonly choices?: readonly string[];
-  /** The word for the value in the help. */
-  readonly value?: string;
 }
 
 /** What a command is handed when it runs. */

@@ -8,7 +8,7 @@ export const events: Command = {
   describe: 'The journal: everything the runner decided, with LSNs and times',
   flags: {
     follow: { kind: 'boolean', describe: 'Go on with what comes, until interrupted' },
-    after: { kind: 'text', value: 'ID', describe: 'Only entries after this one' },
+    after: { kind: 'text', describe: 'Only entries after this one' },
   },
   options: [],
   examples: [['$0 events --follow --json', 'one object a line']],

@@ -7,7 +7,6 @@ export const migrate: Command = {
   flags: {
     to: {
       kind: 'text',
-      value: 'NAME',
       describe: 'Revision that remains applied: number or name; 055 is none of ours',
     },
     side: { kind: 'text', choices: ['blue', 'green'], describe: 'Which database; green unless given' },

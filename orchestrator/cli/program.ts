@@ -31,7 +31,14 @@ export async function parseCommandLine(args: readonly string[], columns: number)
     throw error instanceof OrchestrateError ? error : usage(String((error as Error).message), args[0]);
   }
   if (chosen !== undefined) return chosen;
-  return { printed };
+  return { printed: withoutTypes(printed) };
+}
+
+/** yargs says of every flag that it is a string or a boolean; the prose says it better. */
+function withoutTypes(help: string): string {
+  return help
+    .replaceAll(/^ +\[(?:string|boolean)\](?: \[choices: .*\])?\n/gm, '')
+    .replaceAll(/ *\[(?:string|boolean)\]$/gm, '');
 }
 
 function configure(

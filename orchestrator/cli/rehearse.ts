@@ -7,17 +7,15 @@ export const rehearse: Command = {
   describe: 'The whole journey with a writing application: copy, sync, cutover, revert, cutover, finalize',
   flags: {
     embedded: { kind: 'boolean', describe: 'On two servers of its own (the default when no URLs are given)' },
-    users: { kind: 'text', value: 'N', describe: 'Rows to begin with; 23000 unless given' },
-    rate: { kind: 'text', value: 'N', describe: 'Writes offered per second; 200 unless given' },
+    users: { kind: 'text', describe: 'Rows to begin with; 23000 unless given' },
+    rate: { kind: 'text', describe: 'Writes offered per second; 200 unless given' },
     soak: {
       kind: 'text',
-      value: 'DURATION',
       describe: 'How long the application writes before and after each handover; 5s unless given',
     },
-    seed: { kind: 'text', value: 'TEXT', describe: 'The same seed makes the same rows; 1 unless given' },
+    seed: { kind: 'text', describe: 'The same seed makes the same rows; 1 unless given' },
     report: {
       kind: 'text',
-      value: 'DIR',
       describe: 'Where the report is written; rehearsal-report unless given',
     },
   },

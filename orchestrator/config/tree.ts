@@ -30,15 +30,12 @@ export interface Option {
   readonly max?: number;
   /** Cannot stand in a configuration file. */
   readonly notInFile?: true;
-  /** The word for the value in the help. */
-  readonly value?: string;
 }
 
 export const OPTIONS = {
   'blue-url': {
     kind: 'secret',
     group: 'Connections',
-    value: 'URL',
     describe:
       'Connection to blue. Prefer the environment or --blue-url-file: a flag shows in the process list',
   },
@@ -50,7 +47,6 @@ export const OPTIONS = {
   'green-url': {
     kind: 'secret',
     group: 'Connections',
-    value: 'URL',
     describe: 'Connection to green',
   },
   'green-url-file': {
@@ -67,34 +63,29 @@ export const OPTIONS = {
   migration: {
     kind: 'text',
     group: 'Migration',
-    value: 'NAME',
     default: 'user-settings-org',
     describe: 'Name of the migration: in every lock, slot and label',
   },
   'source-schema': {
     kind: 'text',
     group: 'Migration',
-    value: 'NAME',
     default: 'public',
     describe: 'Schema of user_settings on blue',
   },
   'org-schema': {
     kind: 'text',
     group: 'Migration',
-    value: 'NAME',
     default: 'public',
     describe: 'Schema of the organisational model on green',
   },
   environment: {
     kind: 'text',
     group: 'Migration',
-    value: 'LABEL',
     describe: 'What these databases are; rehearsals refuse "production"',
   },
   reason: {
     kind: 'text',
     group: 'Migration',
-    value: 'TEXT',
     describe: 'Why this is done; kept in the journal',
   },
   'freeze-budget': {
@@ -175,7 +166,6 @@ export const OPTIONS = {
   'traffic-command': {
     kind: 'text',
     group: 'Traffic',
-    value: 'CMD',
     describe: 'Program of --traffic command: called with check, pause, switch, resume or undo',
   },
   output: {
