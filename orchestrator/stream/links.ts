@@ -113,8 +113,11 @@ class Book implements LinkChanges {
         return;
       case 'org-gone': {
         const k = this.#ownOrgOf(fact.org);
-        if (k !== undefined) this.#diverge('org', k);
         this.born.set(fact.org, 'gone');
+        if (k === undefined) return;
+        this.#diverge('org', k);
+        // Whoever loses the organisation may get another one of that name.
+        this.#setLink(k, { org: null, settings: this.#link(k)?.settings ?? null });
         return;
       }
       case 'member':
@@ -126,7 +129,7 @@ class Book implements LinkChanges {
         return;
       case 'org-settings': {
         const k = this.#ownOrgOf(fact.org);
-        if (k !== undefined) this.#rehome(k, fact.settings);
+        if (k !== undefined) this.#rehome(k, fact.settings, fact.moved);
         return;
       }
       case 'settings-moved': {
@@ -163,7 +166,13 @@ class Book implements LinkChanges {
 
   #org(fact: Extract<Fact, { kind: 'org' }>): void {
     const { org, namedAfter: k } = fact;
-    if (fact.born && this.#bornFor(org) === undefined) this.born.set(org, null);
+    if (fact.born) {
+      // Nobody owned it before it was there; a replay finds what it had written and writes it again.
+      const former = this.#ownerOfOrg.get(org);
+      if (former !== undefined)
+        this.#setLink(former, { org: null, settings: this.#link(former)?.settings ?? null });
+      this.born.set(org, null);
+    }
     // Only an organisation of green's own making can be the one of a user born on green: a copied user's, renamed to
     // a stranger's name, stays the copied user's.
     if (k !== null && this.#bornFor(org) === null && this.#ownOrgOf(org) === undefined) {
@@ -199,19 +208,22 @@ class Book implements LinkChanges {
     if (this.#known.dressed.has(org)) this.#diverge('org', k);
     if (!constant) this.#diverge('org_user', k);
     const settings = this.#known.orgSettings.get(org);
-    if (settings !== undefined) this.#rehome(k, settings);
+    if (settings !== undefined) this.#rehome(k, settings, false);
   }
 
   /**
    * The settings row of `k`'s own organisation is `settings` from here on. There is one such row at a time (unique
-   * index), so the former one is gone or hangs elsewhere; whoever else it was recorded for loses it.
+   * index), so the former one is gone or hangs elsewhere; whoever else it was recorded for loses it. A row that was
+   * only just inserted was nobody's, and its number says nothing about a copied user's.
    */
-  #rehome(k: number, settings: number): void {
+  #rehome(k: number, settings: number, moved: boolean): void {
     const link = this.#link(k) ?? { org: k, settings: k };
     if (link.settings === settings) return;
-    const former = this.#ownSettingsOf(settings);
-    if (former !== undefined)
-      this.#setLink(former, { org: this.#link(former)?.org ?? former, settings: null });
+    const former = moved ? this.#ownSettingsOf(settings) : this.#ownerOfSettings.get(settings);
+    if (former !== undefined) {
+      const own = this.#link(former) ?? { org: this.#ownOrgOf(former) === former ? former : null };
+      this.#setLink(former, { org: own.org, settings: null });
+    }
     this.#setLink(k, { org: link.org, settings });
   }
 

@@ -11,20 +11,18 @@ import type { Fact } from './reverse-marks.ts';
 import { visible, whenVisible } from './visibility.ts';
 
 /**
- * Everything `decideLinks` asks about the ids of a batch's facts, as rows `(what, a, b, c, flag)`.
- * $1 xids, $2 users, $3 organisations, $4 settings rows. Looked up by id; the only name read is none.
+ * Everything `decideLinks` asks about the ids of a batch's facts, as rows `(what, a, b, c, flag)`. $1 xids, $2 users,
+ * $3 organisations, $4 settings rows. Looked up by id only: names are taken from the stream.
  */
 const KNOWN = (r: Relations) => `
-  WITH link AS (
-    SELECT l.k, l.org_id, l.settings_id
-    FROM ${r.link} AS l
-    WHERE l.k = ANY ($2::integer[]) OR l.k = ANY ($3::integer[]) OR l.k = ANY ($4::integer[])
-       OR l.org_id = ANY ($3::integer[]) OR l.settings_id = ANY ($4::integer[])
-  ),
-  born AS (
+  WITH born AS (
     SELECT b.org_id, b.k
     FROM orchestrator.born_org AS b
-    WHERE b.org_id = ANY ($3::integer[]) OR b.k = ANY ($2::integer[])
+    WHERE b.k = ANY ($2::integer[])
+    UNION
+    SELECT b.org_id, b.k
+    FROM orchestrator.born_org AS b
+    WHERE b.org_id = ANY ($2::integer[] || $3::integer[] || $4::integer[])
   ),
   named AS (
     SELECT unnest($3::integer[]) AS org_id
@@ -36,32 +34,36 @@ const KNOWN = (r: Relations) => `
     FROM ${r.settings} AS s
     JOIN named ON named.org_id = s."org_id"
     WHERE s."user_id" IS NULL
+  ),
+  ids AS (
+    SELECT unnest($2::integer[] || $3::integer[] || $4::integer[]) AS id
+    UNION
+    SELECT org_id FROM named
+    UNION
+    SELECT "id" FROM settings
   )
   SELECT 'visible' AS what, NULL::integer AS a, NULL::integer AS b, NULL::integer AS c, ${visible('$1')} AS flag
-  UNION ALL
-  SELECT 'link', k, org_id, settings_id, NULL FROM link
-  UNION ALL
-  -- A settings row that is about to be taken over may be recorded for somebody the facts do not name.
-  SELECT 'link', l.k, l.org_id, l.settings_id, NULL FROM settings JOIN ${r.link} AS l ON l.settings_id = settings."id"
-  UNION ALL
-  SELECT 'link', l.k, l.org_id, l.settings_id, NULL FROM settings JOIN ${r.link} AS l ON l.k = settings."id"
-  UNION ALL
+  UNION
+  SELECT 'link', l.k, l.org_id, l.settings_id, NULL FROM ids JOIN ${r.link} AS l ON l.k = ids.id
+  UNION
+  SELECT 'link', l.k, l.org_id, l.settings_id, NULL FROM ids JOIN ${r.link} AS l ON l.org_id = ids.id
+  UNION
+  SELECT 'link', l.k, l.org_id, l.settings_id, NULL FROM ids JOIN ${r.link} AS l ON l.settings_id = ids.id
+  UNION
   SELECT 'born', org_id, k, NULL, NULL FROM born
-  UNION ALL
-  SELECT 'user', u."id", NULL, NULL, NULL
-  FROM ${r.user} AS u
-  WHERE u."id" IN (SELECT unnest($2::integer[] || $3::integer[] || $4::integer[]) UNION SELECT "id" FROM settings)
-  UNION ALL
+  UNION
+  SELECT 'user', u."id", NULL, NULL, NULL FROM ids JOIN ${r.user} AS u ON u."id" = ids.id
+  UNION
   SELECT 'admin', m."user_id", m."org_id", NULL, coalesce(m."status" = ${literal(MEMBER_STATUS)}, false)
-  FROM ${r.orgUser} AS m
+  FROM (SELECT unnest($2::integer[]) UNION SELECT k FROM born) AS x(k)
+  JOIN ${r.orgUser} AS m ON m."user_id" = x.k
   WHERE m."role_id" = ${ADMIN_ROLE_ID}
-    AND m."user_id" IN (SELECT unnest($2::integer[]) UNION SELECT k FROM born)
-  UNION ALL
+  UNION
   SELECT 'settings', "org_id", "id", NULL, NULL FROM settings
-  UNION ALL
+  UNION
   SELECT 'dressed', o."id", NULL, NULL, NULL
-  FROM ${r.org} AS o
-  JOIN named ON named.org_id = o."id"
+  FROM named
+  JOIN ${r.org} AS o ON o."id" = named.org_id
   WHERE NOT (o."contact_name" IS NULL AND o."contact_email" IS NULL AND o."conversation_expiration" IS NULL)`;
 
 interface KnownRow {

@@ -45,8 +45,13 @@ export type Fact =
       readonly constant: boolean;
     }
   | { readonly kind: 'member-gone'; readonly org: number; readonly k: number }
-  /** An organisation's settings row, as opposed to one member's. */
-  | { readonly kind: 'org-settings'; readonly settings: number; readonly org: number }
+  /** An organisation's settings row, as opposed to one member's; `moved`: it was another's, or a member's, before. */
+  | {
+      readonly kind: 'org-settings';
+      readonly settings: number;
+      readonly org: number;
+      readonly moved: boolean;
+    }
   /** Settings of one member in an organisation, or of a user in none. */
   | { readonly kind: 'member-settings'; readonly settings: number }
   /** A settings row that now hangs elsewhere than it did. */
@@ -205,6 +210,6 @@ function settingsFacts(before: Row | undefined, after: Row | undefined, facts: F
   const org = after.idOrNull('org_id');
   const member = after.idOrNull('user_id') !== null;
   if (!isMoved) facts.push({ kind: 'settings-moved', settings, org, member });
-  if (!member && org !== null) facts.push({ kind: 'org-settings', settings, org });
+  if (!member && org !== null) facts.push({ kind: 'org-settings', settings, org, moved: !isMoved });
   if (member) facts.push({ kind: 'member-settings', settings });
 }
