@@ -5,9 +5,13 @@ import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
 import { clientConfig, connect } from '../pg/connect.ts';
 import { otherSide, SIDES, type Side } from '../pg/side.ts';
+import { transaction } from '../pg/transaction.ts';
 import type { Context } from '../state/context.ts';
 import { tablesOf } from '../state/names.ts';
 import { readSide, readState, type SideRow } from '../state/store.ts';
+import { withTableLock } from './table-lock.ts';
+
+const DROP_WAIT_MS = 30_000;
 
 /** What must be known before a runner has its lease. */
 export type Place = Pick<Context, 'names' | 'schemas' | 'endpoints'>;
@@ -59,6 +63,31 @@ export async function ensureControl(place: Place): Promise<Ending | null> {
   } finally {
     await Promise.all(SIDES.map((side) => clients[side].end().catch(() => {})));
   }
+}
+
+/**
+ * Drops a side's control schema, whole. One that is not there is no error. Sessions of ours that read from it hold it
+ * for moments only.
+ */
+export async function dropControl(
+  place: Pick<Place, 'names'>,
+  client: pg.ClientBase,
+  side: Side,
+): Promise<void> {
+  await withTableLock(
+    client,
+    ['orchestrator.side'],
+    `dropping the control schema of ${side}`,
+    DROP_WAIT_MS,
+    async (ms) => {
+      await transaction(client, async () => {
+        await client.query(`SET LOCAL lock_timeout = '${ms}ms'`);
+        // Never somebody else's.
+        if (await readSide(client, place.names.migration))
+          await client.query('DROP SCHEMA orchestrator CASCADE');
+      });
+    },
+  );
 }
 
 /** @returns the role that owns the side's application tables, or is to own them. */

@@ -5,16 +5,15 @@ import { failure } from '../errors/failure.ts';
 import { fencedTables, installFence } from '../fence/fence.ts';
 import { clientConfig } from '../pg/connect.ts';
 import { formatLsn } from '../pg/lsn.ts';
-import { SIDES, type Side } from '../pg/side.ts';
+import { SIDES } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
-import { holdClaim } from '../state/claim.ts';
+import { holdClaim, holdClaimBy } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import { tablesOf } from '../state/names.ts';
 import { createPublication } from '../stream/publication.ts';
 import { createSlot, dropSlot, type OpenSlot } from '../stream/slot.ts';
 import { connectBoth, ownerOf } from './control.ts';
-
-import { withTableLock } from './prepare/lock.ts';
+import { withTableLock } from './table-lock.ts';
 
 export { ensureControl } from './control.ts';
 
@@ -49,7 +48,7 @@ export async function prepare(
   const clients = await connectBoth(ctx, 'prepare');
   let slot: OpenSlot | undefined;
   try {
-    const madeOrgTables = await rememberBefore(ctx, clients);
+    const madeOrgTables = await rememberBefore(ctx, clients.green);
 
     await failpoint('schema.before');
     await makeOrgTables(ctx, clients.green);
@@ -89,30 +88,16 @@ const REMEMBER = `
   VALUES ($1, $2::jsonb)
   ON CONFLICT (name) DO NOTHING`;
 
-const REPLICA_IDENTITIES = `
-  SELECT coalesce(jsonb_object_agg(c.relname, jsonb_build_object(
-           'kind', c.relreplident,
-           'index', (SELECT k.relname FROM pg_index AS i JOIN pg_class AS k ON k.oid = i.indexrelid
-                     WHERE i.indrelid = c.oid AND i.indisreplident))), '{}')::text AS value
-  FROM pg_class AS c
-  WHERE c.oid = ANY (ARRAY(SELECT to_regclass(t) FROM unnest($1::text[]) AS t))`;
-
 /**
- * Records what each side was like before us, once; abort and finalize go by it.
+ * Records which migrations green had before us, once; abort goes by it.
  * @returns whether prepare makes the org tables, now or in a former call.
  */
-async function rememberBefore(ctx: Context, clients: Readonly<Record<Side, pg.Client>>): Promise<boolean> {
-  for (const side of SIDES) {
-    const client = clients[side];
-    await transaction(client, async () => {
-      await holdClaim(client, ctx.claim());
-      const { rows } = await client.query<{ value: string }>(REPLICA_IDENTITIES, [fencedTables(ctx, side)]);
-      await client.query(REMEMBER, ['replica_identity', rows[0]?.value ?? '{}']);
-      if (side === 'green')
-        await client.query(REMEMBER, ['migrations', JSON.stringify(await appliedMigrations(ctx, client))]);
-    });
-  }
-  const { rows } = await clients.green.query<{ value: string[] }>(
+async function rememberBefore(ctx: Context, green: pg.Client): Promise<boolean> {
+  await transaction(green, async () => {
+    await holdClaim(green, ctx.claim());
+    await green.query(REMEMBER, ['migrations', JSON.stringify(await appliedMigrations(ctx, green))]);
+  });
+  const { rows } = await green.query<{ value: string[] }>(
     `SELECT value FROM orchestrator.before WHERE name = 'migrations'`,
   );
   return rows[0]?.value.length === 0;
@@ -133,14 +118,7 @@ async function makeOrgTables(ctx: Context, green: pg.Client): Promise<void> {
     schemas: ctx.schemas,
     owner: await ownerOf(ctx, green, 'green'),
     inPlace: false,
-    guard: async (query) => {
-      const session = {
-        query: async (q: { text: string; values: unknown[] }) => ({
-          rowCount: (await query(q.text, q.values)).length,
-        }),
-      };
-      await holdClaim(session as unknown as pg.ClientBase, ctx.claim());
-    },
+    guard: (query) => holdClaimBy(query, ctx.claim()),
   });
 }
 

@@ -20,12 +20,26 @@ const HOLD = `
  * @throws OrchestrateError STALE_EPOCH; nothing has been written then.
  */
 export async function holdClaim(client: ClientBase, claim: Claim): Promise<void> {
-  const { rowCount } = await client.query({
-    name: 'hold_claim',
-    text: HOLD,
-    values: [claim.migration, claim.epoch.toString(), claim.generation.toString()],
-  });
-  if (rowCount !== 1)
+  const { rowCount } = await client.query({ name: 'hold_claim', text: HOLD, values: valuesOf(claim) });
+  refuseUnless(rowCount === 1, claim);
+}
+
+/** The same for a transaction of sequelize's, which has no client of the driver to hand out. */
+export async function holdClaimBy(
+  query: (sql: string, bind: readonly unknown[]) => Promise<readonly object[]>,
+  claim: Claim,
+): Promise<void> {
+  refuseUnless((await query(HOLD, valuesOf(claim))).length === 1, claim);
+}
+
+const valuesOf = (claim: Claim): string[] => [
+  claim.migration,
+  claim.epoch.toString(),
+  claim.generation.toString(),
+];
+
+function refuseUnless(held: boolean, claim: Claim): void {
+  if (!held)
     throw failure('STALE_EPOCH', {
       expected: `epoch ${claim.epoch}, generation ${claim.generation}`,
       found: 'another epoch or generation',

@@ -48,7 +48,7 @@ export async function checkTarget(
         }),
       );
     if (shape === null) continue;
-    findings.push(...shape);
+    findings.push(...shape, ...(await checkIdentity(client, facts, table)));
     if (!made) findings.push(await notOurs(client, facts, table));
     else if (name !== 'role') findings.push(...(await checkEmpty(client, facts, table)));
   }
@@ -62,6 +62,24 @@ async function notOurs(client: ClientBase, facts: SideFacts, table: string): Pro
     found: `a table that is not ours (${rows[0]?.columns ?? ''})`,
     fix: `ALTER TABLE ${table} RENAME TO …; or another schema with --org-schema, or another green database`,
   });
+}
+
+const BY_INDEX = `
+  SELECT c.relreplident = 'i' AS by_index
+  FROM pg_class AS c
+  WHERE c.oid = to_regclass($1)`;
+
+/** The copy takes indexes away for a while, and an identity that hangs on one would not come back with it. */
+async function checkIdentity(client: ClientBase, facts: SideFacts, table: string): Promise<Finding[]> {
+  const { rows } = await client.query<{ by_index: boolean }>(BY_INDEX, [table]);
+  if (!rows[0]?.by_index) return [];
+  return [
+    stop('replica-identity', facts.side, {
+      expected: `${table} with REPLICA IDENTITY DEFAULT, FULL or NOTHING`,
+      found: 'REPLICA IDENTITY USING INDEX',
+      fix: `ALTER TABLE ${table} REPLICA IDENTITY DEFAULT`,
+    }),
+  ];
 }
 
 async function checkEmpty(client: ClientBase, facts: SideFacts, table: string): Promise<Finding[]> {

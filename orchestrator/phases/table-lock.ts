@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
-import { failure } from '../../errors/failure.ts';
-import { sqlState } from '../../errors/sqlstate.ts';
+import { failure } from '../errors/failure.ts';
+import { sqlState } from '../errors/sqlstate.ts';
 
 /** Above deadlock_timeout's default: only then does an autovacuum in the way yield (HISTORIES 20). */
 const TRY_MS = 1_200;
