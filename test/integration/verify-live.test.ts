@@ -1,0 +1,190 @@
+/** Sweeps under writes, with the real streams: no false difference, and true ones are found all the same. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sweepPhase } from '../../orchestrator/phases/sweep.ts';
+import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
+import { Ledger } from '../../orchestrator/rehearsal/ledger.ts';
+import { startWorkload, type Workload } from '../../orchestrator/rehearsal/workload.ts';
+import { compareKeys } from '../../orchestrator/verify/compare-keys.ts';
+import { repair } from '../../orchestrator/verify/repair.ts';
+import { freshPair, type Pair } from '../support/databases.ts';
+import { type ForwardStream, forwardStream } from '../support/forward-stream.ts';
+import { type GreenServing, greenServing } from '../support/green-serving.ts';
+import { rows, withClient } from '../support/sql.ts';
+
+const SWEEPS = Number(process.env['ORCHESTRATE_TEST_SWEEPS'] ?? 8);
+const folder = mkdtempSync(join(tmpdir(), 'verify-live-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const workload = (pair: Pair, side: 'blue' | 'green', rate: number): Promise<Workload> =>
+  startWorkload({
+    databases: { blue: pair.blue.urls.app, green: pair.green.urls.app },
+    ledger: new Ledger(join(folder, `${side}-${rate}`)),
+    clients: 4,
+    rate,
+    first: side,
+    target: () => side,
+    exotic: 0.2,
+    maxUsers: 400,
+  });
+
+/** On the standby, past its fence, triggers and foreign keys. */
+async function plantOn(pair: Pair, side: 'blue' | 'green', sql: string): Promise<void> {
+  await withClient(pair[side].urls.superuser, async (client: pg.Client) => {
+    await client.query('SET session_replication_role = replica');
+    await client.query(`SET SESSION AUTHORIZATION "${pair[side].roles.sync}"`);
+    await client.query(sql);
+  });
+}
+
+describe('while blue serves', () => {
+  let pair: Pair;
+  let stream: ForwardStream;
+  let writing: Workload;
+
+  beforeAll(async () => {
+    pair = await freshPair();
+    await loadUsers(pair.blue.urls.owner, { users: 4_000, seed: 3 });
+    stream = await forwardStream(pair);
+    writing = await workload(pair, 'blue', 300);
+  });
+  afterAll(async () => {
+    await writing?.stop();
+    await stream?.stop();
+    await pair.drop();
+  });
+
+  const sweepNow = () =>
+    sweepPhase(stream.ctx, { serving: 'blue', applier: stream.applier, workers: 2, chunkRows: 700 });
+
+  it('finds nothing, sweep after sweep', async () => {
+    for (let n = 0; n < SWEEPS; n++) {
+      const document = await sweepNow();
+      expect(document.mismatches).toEqual([]);
+      expect(document.clean).toBe(true);
+      expect(stream.applier.delta.lost).toBe(false);
+    }
+    expect(writing.statistics().acknowledged).toBeGreaterThan(100);
+    const stored = await rows<{ n: number }>(
+      pair.green.urls.superuser,
+      'SELECT count(*)::integer AS n FROM orchestrator.sweep WHERE clean AND NOT void',
+    );
+    expect(stored[0]?.n).toBe(SWEEPS);
+  });
+
+  it('finds a planted difference, keeps the old delta, and repairs it while writes go on', async () => {
+    // The last rows are nobody's in the workload: nothing writes them.
+    const [{ id } = { id: 0 }] = await rows<{ id: number }>(
+      pair.green.urls.superuser,
+      `SELECT max(id)::integer AS id FROM "user" WHERE id < 4000`,
+    );
+    await plantOn(pair, 'green', `UPDATE settings SET llm_model = 'planted' WHERE id = ${id}`);
+    const before = stream.applier.delta.keys();
+    const found = await sweepNow();
+    expect(found.mismatches).toEqual([
+      { table: 'settings', key: String(id), kind: 'different', columns: ['llm_model'] },
+    ]);
+    expect(found.clean).toBe(false);
+    expect(stream.applier.delta.keys()).toBe(before);
+    expect(await repair(stream.ctx, stream.applier, found.mismatches, 'blue')).toBe(1);
+    expect([...(stream.applier.delta.keys() as Set<number>)]).toContain(id);
+    expect((await sweepNow()).mismatches).toEqual([]);
+  });
+
+  it('is void when a table was rewritten meanwhile, and the delta is lost', async () => {
+    await writing.pause();
+    const applier = {
+      delta: stream.applier.delta,
+      holdBack: <T>(work: () => Promise<T>) => stream.applier.holdBack(work),
+      cutBefore: async <T>(lsn: bigint, paused: () => Promise<T>) => {
+        const result = await stream.applier.cutBefore(lsn, paused);
+        await withClient(pair.blue.urls.owner, (c) =>
+          c.query('ALTER TABLE user_settings ALTER max_iterations TYPE integer USING max_iterations * 100'),
+        );
+        return result;
+      },
+    };
+    const document = await sweepPhase(stream.ctx, { serving: 'blue', applier, workers: 1 });
+    expect(document.clean).toBe(false);
+    expect(stream.applier.delta.lost).toBe(true);
+    const [stored] = await rows(
+      pair.green.urls.superuser,
+      'SELECT clean, void FROM orchestrator.sweep ORDER BY id DESC LIMIT 1',
+    );
+    expect(stored).toEqual({ clean: false, void: true });
+    // The next one sees what no message ever said.
+    const next = await sweepNow();
+    expect(new Set(next.mismatches.flatMap((m) => m.columns))).toEqual(new Set(['max_iterations']));
+    await withClient(pair.blue.urls.owner, (c) =>
+      c.query('ALTER TABLE user_settings ALTER max_iterations TYPE integer USING max_iterations / 100'),
+    );
+    expect((await sweepNow()).mismatches).toEqual([]);
+    writing.resume();
+  });
+
+  it('compares the delta when both sides stand still', async () => {
+    await writing.pause();
+    await stream.drained();
+    const keys = stream.applier.delta.keys();
+    expect(keys).not.toBe('lost');
+    const compare = (some: Iterable<number>) =>
+      withClient(pair.blue.urls.sync, (blue) =>
+        withClient(pair.green.urls.sync, (green) => compareKeys(stream.ctx, { blue, green }, some, 'blue')),
+      );
+    expect(await compare(keys as ReadonlySet<number>)).toEqual([]);
+    await plantOn(pair, 'green', `DELETE FROM org_user WHERE user_id = 100`);
+    expect(await compare([99, 100, 101])).toEqual([
+      { table: 'org_user', key: 100, kind: 'missing', columns: [] },
+    ]);
+  });
+});
+
+describe('while green serves', () => {
+  let pair: Pair;
+  let stream: GreenServing;
+  let writing: Workload;
+
+  beforeAll(async () => {
+    pair = await freshPair();
+    await loadUsers(pair.blue.urls.owner, { users: 3_000, seed: 4 });
+    stream = await greenServing(pair);
+    writing = await workload(pair, 'green', 200);
+  });
+  afterAll(async () => {
+    await writing?.stop();
+    await stream?.stop();
+    await pair.drop();
+  });
+
+  const sweepNow = () =>
+    sweepPhase(stream.ctx, { serving: 'green', applier: stream.applier, workers: 2, chunkRows: 700 });
+
+  it('finds nothing, sweep after sweep', async () => {
+    for (let n = 0; n < SWEEPS; n++) {
+      const document = await sweepNow();
+      expect(document.mismatches).toEqual([]);
+      expect(document.clean).toBe(true);
+    }
+  });
+
+  it('finds what blue holds wrongly, and repairs it', async () => {
+    await plantOn(
+      pair,
+      'blue',
+      `UPDATE user_settings SET llm_model = 'planted', accepted_tos = 'infinity' WHERE id = 2990;
+       DELETE FROM user_settings WHERE id = 2991;
+       INSERT INTO user_settings (id) VALUES (-5)`,
+    );
+    const found = await sweepNow();
+    expect(found.mismatches).toEqual([
+      { table: 'user_settings', key: '-5', kind: 'extra', columns: [] },
+      { table: 'user_settings', key: '2990', kind: 'different', columns: ['accepted_tos', 'llm_model'] },
+      { table: 'user_settings', key: '2991', kind: 'missing', columns: [] },
+    ]);
+    expect(await repair(stream.ctx, stream.applier, found.mismatches, 'green')).toBe(3);
+    expect((await sweepNow()).mismatches).toEqual([]);
+  });
+});
