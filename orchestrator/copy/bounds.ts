@@ -40,9 +40,8 @@ export function rangesFrom(cuts: readonly bigint[], totalRows: number): IdRange[
   });
 }
 
-/** Above this size ids are sampled by pages; below, counting every row costs milliseconds. */
-const EXACT_BYTES = 64 * 1024 * 1024;
-const SAMPLE_PAGES = 4_000;
+/** A larger table is sampled by pages; up to this size, counting every row costs milliseconds. */
+const SAMPLE_PAGES = 2_000;
 
 /**
  * Plans the ranges from ids that are really there, never from min, max and arithmetic: holes, skew and negative ids
@@ -57,9 +56,8 @@ export async function planRanges(blue: ClientBase, ctx: Context, workers: number
             current_setting('block_size') AS page`,
     [table],
   );
-  const heapBytes = Number(sizes[0]?.heap ?? 0);
-  const pages = heapBytes / Number(sizes[0]?.page ?? 8192);
-  const percent = heapBytes <= EXACT_BYTES ? 100 : Math.min(100, (100 * SAMPLE_PAGES) / pages);
+  const pages = Number(sizes[0]?.heap ?? 0) / Number(sizes[0]?.page ?? 8192);
+  const percent = pages <= SAMPLE_PAGES ? 100 : (100 * SAMPLE_PAGES) / pages;
   const sample = percent === 100 ? '' : `TABLESAMPLE SYSTEM (${percent}) REPEATABLE (1)`;
 
   const { rows: counted } = await blue.query<{ n: string }>(
