@@ -55,25 +55,24 @@ function showLive(line: string): void {
 }
 
 function duration(name: string, value: unknown, otherwise: number): number {
-  if (value === undefined) return otherwise;
-  const ms = parseDuration(String(value));
+  if (typeof value !== 'string') return otherwise;
+  const ms = parseDuration(value);
   if (ms === undefined)
     throw failure('CONFIG_INVALID', {
       message: `--${name} cannot be used`,
       expected: 'a duration with its unit, such as 5s or 2m',
-      found: JSON.stringify(String(value).slice(0, 40)),
+      found: JSON.stringify(value.slice(0, 40)),
     });
   return ms;
 }
 
 function wholeNumber(name: string, value: unknown, otherwise: number): number {
-  if (value === undefined) return otherwise;
-  const text = String(value);
-  if (!/^[1-9]\d{0,8}$/.test(text))
+  if (typeof value !== 'string') return otherwise;
+  if (!/^[1-9]\d{0,8}$/.test(value))
     throw failure('CONFIG_INVALID', {
       message: `--${name} cannot be used`,
       expected: 'a whole number from 1 up',
-      found: JSON.stringify(text.slice(0, 40)),
+      found: JSON.stringify(value.slice(0, 40)),
     });
-  return Number(text);
+  return Number(value);
 }

@@ -1,7 +1,9 @@
-import pg from 'pg';
 import type { Settings } from '../config/settings.ts';
 import { failure } from '../errors/failure.ts';
-import { type Endpoint, label } from '../pg/endpoint.ts';
+import { connect } from '../pg/connect.ts';
+import { label } from '../pg/endpoint.ts';
+import { endpointOf } from '../pg/endpoints.ts';
+import { SIDES } from '../pg/side.ts';
 
 /** `ALTER DATABASE app SET orchestrate.environment = 'production'` says it on the server's side. */
 const ENVIRONMENT = `SELECT current_setting('orchestrate.environment', true) AS environment`;
@@ -23,27 +25,19 @@ export function refuseProduction(settings: Pick<Settings, 'environment'>): void 
 
 /**
  * The same by the databases' own word, so that a wrong URL alone cannot do it.
- * @throws OrchestrateError REHEARSAL_REFUSED, or the driver's error when a database cannot be asked.
+ * @throws OrchestrateError REHEARSAL_REFUSED; CANNOT_CONNECT when a database cannot be asked.
  */
-export async function refuseProductionDatabases(endpoints: readonly Endpoint[]): Promise<void> {
-  for (const at of endpoints) {
-    const client = new pg.Client({
-      host: at.host,
-      port: at.port,
-      database: at.database,
-      user: at.user,
-      ...(at.password === undefined ? {} : { password: at.password }),
-      ssl: at.tls,
-      connectionTimeoutMillis: 10_000,
-    });
-    client.on('error', () => undefined);
-    await client.connect();
+export async function refuseProductionDatabases(settings: Pick<Settings, 'urls'>): Promise<void> {
+  for (const side of SIDES) {
+    if (settings.urls[side] === null) continue;
+    const endpoint = endpointOf(settings, side);
+    const client = await connect(endpoint, { purpose: 'rehearsal look' });
     try {
       const { rows } = await client.query<{ environment: string | null }>(ENVIRONMENT);
       if (isProduction(rows[0]?.environment))
         throw failure('REHEARSAL_REFUSED', {
           expected: 'databases without orchestrate.environment = production',
-          found: `${at.side} (${label(at)}) says production`,
+          found: `${side} (${label(endpoint)}) says production`,
         });
     } finally {
       await client.end();

@@ -153,7 +153,7 @@ export class Program {
 function inherited(): NodeJS.ProcessEnv {
   const environment: NodeJS.ProcessEnv = {};
   for (const [name, value] of Object.entries(process.env)) {
-    if (/^PG/.test(name)) continue;
+    if (name.startsWith('PG')) continue;
     if (name.startsWith('ORCHESTRATE_') && !/^ORCHESTRATE_(TEST$|FAILPOINT)/.test(name)) continue;
     environment[name] = value;
   }

@@ -12,7 +12,7 @@ import { openEmbeddedPair, type Pair } from './embedded-pair.ts';
 import { loadUsers, withTextSession } from './generator.ts';
 import { readTimeline, servingChanges } from './ledger/timing.ts';
 import { Ledger, readLedger } from './ledger.ts';
-import { refuseProduction } from './production.ts';
+import { refuseProduction, refuseProductionDatabases } from './production.ts';
 import { ownProgram, Program } from './program.ts';
 import type { RehearsalReport } from './report.ts';
 import { asFailure, reportOf, workloadFact } from './report-document.ts';
@@ -59,13 +59,7 @@ export async function rehearse(
   log: Log,
 ): Promise<{ exit: number; report: RehearsalReport }> {
   refuseProduction(settings);
-  if (!options.embedded && (settings.urls.blue !== null || settings.urls.green !== null))
-    throw failure('CONFIG_INVALID', {
-      message: 'rehearsals on databases given by URL are not supported yet',
-      expected: 'no URLs, or --embedded',
-      found: 'URLs of databases',
-      fix: 'orchestrate rehearse --embedded',
-    });
+  if (!options.embedded) await refuseUrls(settings);
   const startedAt = new Date();
   const began = performance.now();
   const book = new Book(options);
@@ -91,6 +85,17 @@ export async function rehearse(
   } finally {
     await pair?.close();
   }
+}
+
+async function refuseUrls(settings: Settings): Promise<void> {
+  if (settings.urls.blue === null && settings.urls.green === null) return;
+  await refuseProductionDatabases(settings);
+  throw failure('CONFIG_INVALID', {
+    message: 'rehearsals on databases given by URL are not supported yet',
+    expected: 'no URLs, or --embedded',
+    found: 'URLs of databases',
+    fix: 'orchestrate rehearse --embedded',
+  });
 }
 
 /** The rehearsal itself; its children and sessions have ended when it returns, whichever way. */

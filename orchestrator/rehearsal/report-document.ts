@@ -33,7 +33,7 @@ export async function workloadFact(
     unknown: statistics.unknown,
     shed: statistics.shed,
     sign_ups: statistics.signUps,
-    refused_by_code: Object.fromEntries([...timeline.failedByCode].sort()),
+    refused_by_code: Object.fromEntries([...timeline.failedByCode].sort(([a], [b]) => (a < b ? -1 : 1))),
     latency_ms: latencyFact(latency(timeline)),
   };
 }

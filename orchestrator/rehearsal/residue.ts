@@ -23,7 +23,7 @@ const RESIDUE = `
     AND p.proname LIKE 'orchestrat%'
     AND NOT ($1 AND p.proname = 'orchestrate_fence')
   UNION ALL
-  SELECT 'replica identity ' || c.relreplident || ' of ' || c.oid::regclass
+  SELECT 'replica identity ' || c.relreplident::text || ' of ' || c.oid::regclass
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   WHERE c.relkind = 'r' AND n.nspname = 'public' AND c.relreplident <> 'd'
