@@ -7,9 +7,9 @@ import type { Context } from '../state/context.ts';
 import type { EndDocument } from '../state/documents.ts';
 import { appendJournal } from '../state/journal.ts';
 import { changeState, hasControl, readDecision, readSide, readState } from '../state/store.ts';
-import { abortRight } from './abort/right.ts';
 import { undoBlue, undoGreen } from './abort/undo.ts';
 import { dropControl } from './control.ts';
+import { endingRight } from './ending-right.ts';
 
 /** The exit code and the JSON document of a command that ends a migration. */
 export interface Ended {
@@ -39,7 +39,7 @@ export async function abort(ctx: Context): Promise<Ended> {
   const blue = await connect(ctx.endpoints.blue, { purpose: 'abort', shortKeepalive: true });
   const green = await reach(ctx);
   try {
-    const right = await abortRight(ctx, blue, green);
+    const right = await endingRight(ctx, green ? [green, blue] : [blue]);
     const own: Context = { ...ctx, claim: () => right };
     if (await hasControl(blue)) {
       await refuseDecided(own, blue);

@@ -3,8 +3,10 @@ import type { ClientBase } from 'pg';
 import { failure } from '../errors/failure.ts';
 import { sqlState } from '../errors/sqlstate.ts';
 
+/** The first tries stall nobody who would notice. */
+const FIRST_TRY_MS = 150;
 /** Above deadlock_timeout's default: only then does an autovacuum in the way yield (HISTORIES 20). */
-const TRY_MS = 1_200;
+const LAST_TRY_MS = 1_200;
 const PAUSE_MS = 300;
 
 const IN_THE_WAY = `
@@ -39,9 +41,9 @@ export async function withTableLock<T>(
   attempt: (lockTimeoutMs: number) => Promise<T>,
 ): Promise<T> {
   const deadline = Date.now() + waitMs;
-  for (;;) {
+  for (let tries = 0; ; tries++) {
     try {
-      return await attempt(Math.min(TRY_MS, waitMs));
+      return await attempt(Math.min(FIRST_TRY_MS * 2 ** tries, LAST_TRY_MS, waitMs));
     } catch (error) {
       if (sqlState(error) !== '55P03') throw error;
       if (Date.now() + PAUSE_MS >= deadline)

@@ -77,9 +77,7 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
       return handOver(runner, request);
     }
     case 'finalize': {
-      const serving = runner.sync?.serving ?? 'blue';
       const result = await finalize(runner.ctx, {
-        serving,
         ...request.options,
         beforeRemoval: () => runner.endSync(),
       });
