@@ -48,20 +48,20 @@ describe('kill -9 of the runner, then run again', () => {
     expect(await scribe?.lost(serving === 'blue' ? 'green' : 'blue')).toBe(0);
   };
 
-  const killedAt = async (failpoint: string, ...command: string[]) => {
-    running = j.run({ ...TEST, ORCHESTRATE_FAILPOINT: `${failpoint}:crash` });
+  const killedAt = async (failpoint: string, nth: number, ...command: string[]) => {
+    running = j.run({ ...TEST, ORCHESTRATE_FAILPOINT: `${failpoint}:crash:${nth}` });
     if (command.length > 0) {
       await j.ready(running);
       void j.command(...command);
     }
     await running.ended;
-    expect(running.stderr()).toContain(`failpoint ${failpoint.split(':')[0]}`);
+    expect(running.stderr()).toContain(`failpoint ${failpoint} ${nth}`);
     expect(running.process.signalCode).toBe('SIGKILL');
   };
 
   it('during the copy', async () => {
     await start(5_000);
-    await killedAt('chunk.after');
+    await killedAt('chunk.after', 1);
     running = j.run();
     await j.ready(running);
     await allIsWell('blue');
@@ -69,7 +69,7 @@ describe('kill -9 of the runner, then run again', () => {
 
   it('during the sync', async () => {
     await start();
-    await killedAt('apply.after:20');
+    await killedAt('apply.after', 20);
     running = j.run();
     await j.ready(running);
     await allIsWell('blue');
@@ -107,7 +107,11 @@ describe('kill -9 of the runner, then run again', () => {
 
   it('between decide and open: run finishes what was decided', async () => {
     await start();
-    await killedAt('decide.after', 'cutover', '--yes', '--json', '--accept-parked', 'all', '--timeout', '5s');
+    await killedAt(
+      'decide.after',
+      1,
+      ...['cutover', '--yes', '--json', '--accept-parked', 'all', '--timeout', '5s'],
+    );
     // Neither side takes writes now, and neither opens by itself.
     running = j.run();
     await until('green to serve', async () => (await j.status()).serving === 'green', 30_000);
