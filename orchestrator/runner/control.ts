@@ -1,8 +1,10 @@
 import type pg from 'pg';
+import type { Settings } from '../config/settings.ts';
 import type { Log } from '../log/log.ts';
-import type { Metrics } from '../metrics/metrics.ts';
+import { type Metrics, noMetrics } from '../metrics/metrics.ts';
 import { connect, createPool } from '../pg/connect.ts';
 import type { Endpoint } from '../pg/endpoint.ts';
+import { endpointsOf } from '../pg/endpoints.ts';
 import type { Side } from '../pg/side.ts';
 import type { Claim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
@@ -54,6 +56,18 @@ export function contextOf(options: ControlOptions, claim: () => Claim, green?: p
       }
     },
   };
+}
+
+/** The context of work that needs no lease of a runner: abort from blue alone, and the end of an unfinished ending. */
+export function contextAlone(settings: Settings, log: Log): Context {
+  const { migration, schemas } = settings;
+  const endpoints = endpointsOf(settings);
+  const signal = new AbortController().signal;
+  return contextOf({ migration, schemas, endpoints, log, metrics: noMetrics, signal }, () => ({
+    migration,
+    epoch: 0n,
+    generation: 0n,
+  }));
 }
 
 /** Opens the control sessions. @throws OrchestrateError CANNOT_CONNECT, AUTHENTICATION. */

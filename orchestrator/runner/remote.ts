@@ -6,14 +6,15 @@ import { isTransient, sqlState } from '../errors/sqlstate.ts';
 import type { Log } from '../log/log.ts';
 import { type Metrics, noMetrics } from '../metrics/metrics.ts';
 import { connect } from '../pg/connect.ts';
-import { endpointOf, endpointsOf } from '../pg/endpoints.ts';
+import { endpointOf } from '../pg/endpoints.ts';
 import { abort } from '../phases/abort.ts';
+import { finishEnding } from '../phases/ending.ts';
 import type { JournalEntry } from '../state/documents.ts';
 import { readJournal } from '../state/journal.ts';
 import { namesOf } from '../state/names.ts';
 import type { Request } from '../state/request.ts';
 import { hasControl } from '../state/store.ts';
-import { contextOf } from './control.ts';
+import { contextAlone } from './control.ts';
 import { leaseHolder } from './lease.ts';
 import { CHANNEL, type Outcome, writeRequest } from './requests.ts';
 import { Runner } from './runner.ts';
@@ -38,7 +39,13 @@ export async function request(
   asked: Request,
   options: RemoteOptions,
 ): Promise<Outcome> {
-  if (asked.command === 'abort' && !(await controlOnGreen(settings))) return abortAlone(settings, log);
+  if (asked.command === 'abort' || asked.command === 'finalize') {
+    const ended = await endUnfinished(settings, log);
+    if (ended) return ended;
+  }
+  // Abort works from blue alone: green may be gone for good, or was never made.
+  if (asked.command === 'abort' && !(await controlOnGreen(settings)))
+    return abort(contextAlone(settings, log));
   const green = await connect(endpointOf(settings, 'green'), { purpose: 'command' });
   try {
     if (!(await hasControl(green)))
@@ -72,20 +79,14 @@ async function controlOnGreen(settings: Settings): Promise<boolean> {
   }
 }
 
-/** Abort works from blue alone: green may be gone for good, or was never made. */
-async function abortAlone(settings: Settings, log: Log): Promise<Outcome> {
-  const ctx = contextOf(
-    {
-      migration: settings.migration,
-      schemas: settings.schemas,
-      endpoints: endpointsOf(settings),
-      log,
-      metrics: noMetrics,
-      signal: new AbortController().signal,
-    },
-    () => ({ migration: settings.migration, epoch: 0n, generation: 0n }),
-  );
-  return abort(ctx);
+/** An abort or a finalize that was begun and died is finished by either command. */
+async function endUnfinished(settings: Settings, log: Log): Promise<Outcome | null> {
+  try {
+    return await finishEnding(contextAlone(settings, log));
+  } catch (error) {
+    if (hasCode(error, 'LEASE_HELD') || hasCode(error, 'CANNOT_CONNECT')) return null;
+    throw error;
+  }
 }
 
 /** @returns null when another runner took the lease in the same moment: then it is asked instead. */

@@ -1,8 +1,11 @@
 import type { Settings } from '../config/settings.ts';
-import { failure, OrchestrateError } from '../errors/failure.ts';
+import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
 import type { Log } from '../log/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
+import type { Ended } from '../phases/abort.ts';
+import { finishEnding } from '../phases/ending.ts';
 import { readState } from '../state/store.ts';
+import { contextAlone } from './control.ts';
 import { finalizedSide } from './ended.ts';
 import { Runner } from './runner.ts';
 
@@ -29,6 +32,8 @@ export async function run(
     log.info({ phase: 'finalized' }, 'nothing left to do');
     return { exit: 0 };
   }
+  const ended = await endUnfinished(settings, log);
+  if (ended) return { exit: ended.exit };
   const runner = await Runner.open({
     settings,
     log,
@@ -53,5 +58,15 @@ export async function run(
     });
   } finally {
     await runner.close();
+  }
+}
+
+/** An abort or a finalize that died comes before everything else (I12), unless its own process is still at it. */
+async function endUnfinished(settings: Settings, log: Log): Promise<Ended | null> {
+  try {
+    return await finishEnding(contextAlone(settings, log));
+  } catch (error) {
+    if (hasCode(error, 'LEASE_HELD')) return null;
+    throw error;
   }
 }
