@@ -22,12 +22,11 @@ async function tell({ settings, flags, terminal, signal }: Call): Promise<Result
   const ending = AbortSignal.any([signal, terminal.unread]);
   const kept: JournalEntry[] = [];
   for await (const entry of readEvents(settings, { after: afterOf(flags), follow, signal: ending })) {
-    if (!terminal.json) terminal.write(`${lineOf(entry)}\n`);
-    else if (follow) terminal.line(entry);
-    else kept.push(entry);
+    if (terminal.json && !follow) kept.push(entry);
+    else terminal.line(terminal.json ? entry : lineOf(entry));
   }
   const exit = signal.aborted ? (signal.reason as OrchestrateError).entry.exit : 0;
-  return { exit, document: follow ? null : { events: kept }, text: () => '' };
+  return { exit, document: follow ? null : { events: kept } };
 }
 
 function afterOf(flags: Call['flags']): bigint {

@@ -81,6 +81,9 @@ function conclude(result: Result, terminal: Terminal): number {
 
 function fail(error: OrchestrateError, terminal: Terminal): number {
   const document = scrubbed(error.toDocument());
+  // Who follows something ends it by interrupting it.
+  if (terminal.followed && (error.code === 'INTERRUPTED' || error.code === 'TERMINATED'))
+    return CATALOGUE[error.code].exit;
   if (terminal.json) terminal.document({ error: document });
   terminal.note(reportFailure(document, terminal.err));
   return CATALOGUE[error.code].exit;

@@ -16,12 +16,14 @@ export interface Terminal {
   write(text: string): void;
   /** The document of `--json`; the second one of a run is dropped: stdout carries exactly one. */
   document(document: object): void;
-  /** One object of followed output, on a line of its own. */
-  line(object: object): void;
+  /** One line of followed output: text as it is, or an object as JSON. */
+  line(item: object | string): void;
   /** The newest state of something that is watched: in place on a terminal, one after the other elsewhere. */
   redraw(text: string): void;
   /** One line for the person who watches. */
   note(line: string): void;
+  /** Whether anything was followed: then the end of it is no failure that has to be told. */
+  readonly followed: boolean;
   /** Aborted when nobody reads stdout any more (EPIPE, a lost terminal). */
   readonly unread: AbortSignal;
 }
@@ -80,6 +82,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
   const unread = guard(stdout);
   const deaf = guard(stderr);
   let written = false;
+  let followed = false;
   const put = (stream: Stream, gone: AbortSignal, text: string): void => {
     if (!gone.aborted && !stream.destroyed) stream.write(text);
   };
@@ -92,16 +95,26 @@ export function createTerminal(options: TerminalOptions): Terminal {
     columns: stdout.columns ?? 80,
     write: (text) => put(stdout, unread, text),
     document(document) {
-      if (written) return;
+      if (written || followed) return;
       written = true;
       put(stdout, unread, `${JSON.stringify(document, plainNumbers, 2)}\n`);
     },
-    line(object) {
-      written = true;
-      put(stdout, unread, `${JSON.stringify(object, plainNumbers)}\n`);
+    line(item) {
+      followed = true;
+      put(
+        stdout,
+        unread,
+        `${typeof item === 'string' ? item : JSON.stringify(item, plainNumbers)}
+`,
+      );
     },
-    redraw: (text) =>
-      put(stdout, unread, stdout.isTTY === true ? `\u001b[H\u001b[2J${text}\n` : `${text}\n\n`),
+    redraw(text) {
+      followed = true;
+      put(stdout, unread, stdout.isTTY === true ? `\u001b[H\u001b[2J${text}\n` : `${text}\n\n`);
+    },
+    get followed() {
+      return followed;
+    },
     note: (line) => put(stderr, deaf, `${line}\n`),
     unread,
   };

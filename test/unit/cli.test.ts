@@ -1,30 +1,11 @@
-import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../orchestrator/cli/commands.ts';
-import { asksForJson, execute } from '../../orchestrator/cli/execute.ts';
+import { asksForJson } from '../../orchestrator/cli/execute.ts';
 import { parseCommandLine } from '../../orchestrator/cli/program.ts';
 import type { ErrorDocument } from '../../orchestrator/errors/failure.ts';
+import { type Outcome, orchestrate } from '../support/in-process.ts';
 
-interface Outcome {
-  readonly exit: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a command line in this process, off a terminal. */
-async function orchestrate(
-  args: readonly string[],
-  environment: Record<string, string> = {},
-  signal = new AbortController().signal,
-): Promise<Outcome> {
-  const stdout = new PassThrough();
-  const stderr = new PassThrough();
-  const exit = await execute(args, { stdin: { isTTY: false }, stdout, stderr, environment, signal });
-  const text = (stream: PassThrough) => String(stream.read() ?? '');
-  return { exit, stdout: text(stdout), stderr: text(stderr) };
-}
-
-const errorOf = ({ stdout }: Outcome) => (JSON.parse(stdout) as { error: ErrorDocument }).error;
+const errorOf = (ended: Outcome) => ended.json<{ error: ErrorDocument }>().error;
 
 describe('help', () => {
   it('lists every command of the interface', async () => {
