@@ -10,7 +10,7 @@ import type { Sink } from './sink.ts';
 import type { Carried } from './waiters.ts';
 
 /** Bytes of changes after which a part of a large transaction is applied; bounds what one statement carries. */
-const FLUSH_BYTES = 2 * 1024 * 1024;
+const FLUSH_BYTES = 1024 * 1024;
 
 export interface FeedOptions {
   readonly maxChanges: number;
