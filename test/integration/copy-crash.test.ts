@@ -53,7 +53,7 @@ describe('a process that is killed', () => {
 
     expect(await phaseInProcess(pair, 'copy', 'plan.after:crash')).toMatchObject({ ended: 'SIGKILL' });
     expect((await chunksOf(pair)).every((c) => c.status === 'pending')).toBe(true);
-    const loaded = /^public\.(org|user|org_user|settings) [pfu] /;
+    const loaded = /^public\.(org|"user"|org_user|settings) [pfu] /;
     expect((await keysOf(pair)).filter((k) => loaded.test(k.object))).toEqual([]);
     expect(built.filter((k) => loaded.test(k.object))).toHaveLength(12);
 
