@@ -15,9 +15,12 @@ export interface MigrationContext {
   /** Whether `user_settings` lies in the same database: then 057 also moves rows, and 056 sets a `settings` aside. */
   readonly inPlace: boolean;
   /** Runs one statement in the run's transaction. */
-  query<Row extends object = Record<string, unknown>>(sql: string, bind?: readonly unknown[]): Promise<Row[]>;
+  readonly query: <Row extends object = Record<string, unknown>>(
+    sql: string,
+    bind?: readonly unknown[],
+  ) => Promise<Row[]>;
   /** `"schema"."name"` in the schema of the org model. */
-  org(name: string): string;
+  readonly org: (name: string) => string;
 }
 
 /** A migration that cannot be applied as things are; nothing has been changed. */

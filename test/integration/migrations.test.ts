@@ -147,7 +147,7 @@ test.each(['blue', 'green'] as const)(
     const before = await catalogOf(pair[side].urls.superuser);
     const { config, owner } = target(side);
     const made = await Promise.all([1, 2].map(() => controlUp({ config, side, owner, migration: 'm' })));
-    expect(made.sort()).toEqual([false, true]);
+    expect(made.filter((m) => m)).toHaveLength(1);
     expect(
       await rows(pair[side].urls.sync, 'SELECT migration, side, role, generation FROM orchestrator.side'),
     ).toEqual([{ migration: 'm', side, role: side === 'blue' ? 'serving' : 'standby', generation: '0' }]);
