@@ -57,6 +57,8 @@ function textLog(options: LoggerOptions, write: (line: string) => void): Log {
 /** A field's value on one line: bare when it is a plain word, else as JSON. */
 function plain(value: unknown): string {
   if (typeof value === 'string') return /^[^\s="]+$/.test(value) ? value : JSON.stringify(value);
+  // Times are measured finer than anybody reads them.
+  if (typeof value === 'number' && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
   return JSON.stringify(value) ?? '';
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { renderEnd } from '../../orchestrator/cli/render/ending.ts';
 import { bar, bytes, compact, duration, seconds } from '../../orchestrator/cli/render/format.ts';
 import { renderHandover, renderStep, wayOf } from '../../orchestrator/cli/render/handover.ts';
 import { renderPreflight } from '../../orchestrator/cli/render/preflight.ts';
@@ -206,4 +207,39 @@ it('numbers for people', () => {
   expect([0.284, 1.25, 12.4, null].map(seconds)).toEqual(['0.28 s', '1.3 s', '12 s', '–']);
   expect([7, 1_084, 11_520, 90_000].map(duration)).toEqual(['7s', '18m04s', '3h12m', '1d01h']);
   expect([bar(0, 4), bar(0.5, 4), bar(2, 4)]).toEqual(['░░░░', '██░░', '████']);
+});
+
+describe('abort and finalize', () => {
+  const end = {
+    outcome: 'done',
+    phase: 'finalized',
+    serving: 'green',
+    left: ['the closed fence of blue'],
+    next_steps: [],
+  } as const;
+
+  it('say what is left and who takes writes; the certificate comes first', () => {
+    const certificate = {
+      kind: 'cutover',
+      freeze_seconds: 0.507323,
+      gates: [{ passed: true }, { passed: false }],
+      steps: [{ ok: true }, { ok: true }],
+      sweep_lsn: null,
+    };
+    expect(renderEnd({ ...end, certificate }, 'finalize').split('\n')).toEqual([
+      'Certificate of the last handover',
+      ' kind           cutover',
+      ' freeze_seconds 0.51 s',
+      ' gates          1/2',
+      ' steps          2',
+      ' sweep_lsn      –',
+      ' left: the closed fence of blue',
+      'Done: finalized. green takes writes.',
+    ]);
+  });
+
+  it('an unfinished abort says to run it again', () => {
+    const text = renderEnd({ ...end, outcome: 'unfinished', phase: 'aborting', serving: 'blue' }, 'abort');
+    expect(text).toContain('Not finished: run orchestrate abort again. blue takes writes.');
+  });
 });

@@ -45,6 +45,9 @@ function title(step: StepName, { from, to }: Way): string {
 /** Facts that belong into the line itself; every other note stands behind it, where moments are marked. */
 const INLINE: readonly StepName[] = ['gates', 'drain', 'verify', 'stop'];
 
+/** What stands between a step and its fact. */
+const LINK: Partial<Record<StepName, string>> = { drain: ' to ', stop: ', ' };
+
 /** One line a step. @param fancy a terminal: marks and columns; else plain words. */
 export function renderStep(step: StepDocument, way: Way, fancy: boolean, style: Style): string {
   const number = STEPS.indexOf(step.step) + 1;
@@ -54,7 +57,7 @@ export function renderStep(step: StepDocument, way: Way, fancy: boolean, style: 
     return `step ${number} ${what}: ${step.ok ? 'ok' : 'failed'}, ${time}${step.note ? `, ${step.note}` : ''}`;
   const inline = INLINE.includes(step.step) && step.note !== undefined;
   const mark = step.ok ? style.green('✓') : style.red('✗');
-  const text = `${what}${inline ? ` ${step.note}` : ''}`;
+  const text = inline ? `${what}${LINK[step.step] ?? ' '}${step.note}` : what;
   const moment = !inline && step.note !== undefined ? style.dim(`   ← ${step.note}`) : '';
   return ` ${mark} ${String(number).padStart(2)} ${text.padEnd(38)} ${time.padStart(7)}${moment}`;
 }
