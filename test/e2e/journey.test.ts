@@ -176,6 +176,26 @@ describe('the whole journey, from the shell', () => {
     expect(ended.json<StatusDocument>()).toMatchObject({ phase: 'finalized', serving: 'green' });
   });
 
+  it('finalize --release-blue leaves nothing at all on blue', async () => {
+    pair = await freshPair();
+    await withClient(pair.blue.urls.owner, (client) => loadUsers(client, { users: 300, seed: 'release' }));
+    const before = await readCatalog(pair.blue.urls.superuser);
+    const j = journey(pair);
+    running = j.run();
+    await j.ready(running);
+    const done = await j.command('cutover', '--yes', '--json', '--accept-parked', 'all');
+    expect(done.json<HandoverDocument>(), done.stderr).toMatchObject({ outcome: 'done', serving: 'green' });
+    const finalized = await j.command('finalize', '--yes', '--json', '--release-blue');
+    expect(finalized.json<EndDocument>(), finalized.stderr).toMatchObject({
+      outcome: 'done',
+      phase: 'finalized',
+    });
+    expect((await running.ended).exit).toBe(0);
+    expect(await readCatalog(pair.blue.urls.superuser)).toEqual(before);
+    const green = await readCatalog(pair.green.urls.superuser);
+    expect(green.filter((line) => /orchestrator\.|orchestrate_(?!migrations|sync)/.test(line))).toEqual([]);
+  });
+
   it('abort straight after the copy leaves both catalogs as they were', async () => {
     pair = await freshPair();
     await withClient(pair.blue.urls.owner, (client) => loadUsers(client, { users: 500, seed: 'abort' }));
