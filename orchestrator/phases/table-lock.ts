@@ -45,7 +45,8 @@ export async function withTableLock<T>(
     try {
       return await attempt(Math.min(FIRST_TRY_MS * 2 ** tries, LAST_TRY_MS, waitMs));
     } catch (error) {
-      if (sqlState(error) !== '55P03') throw error;
+      // An application that writes the tables in another order than ours meets us as a deadlock: also only waiting.
+      if (!['55P03', '40P01'].includes(sqlState(error) ?? '')) throw error;
       if (Date.now() + PAUSE_MS >= deadline)
         throw failure('LOCK_TIMEOUT', {
           message: `${what}: the tables could not be locked`,
