@@ -12,6 +12,8 @@ export interface Flag {
 
 /** What a command is handed when it runs. */
 export interface Call {
+  /** The command's name. */
+  readonly name: string;
   readonly settings: Settings;
   /** The command's own flags and positional, by name. */
   readonly flags: Readonly<Record<string, unknown>>;

@@ -17,7 +17,7 @@ export async function confirm(call: Call, about: readonly string[]): Promise<voi
     throw failure('CONFIRMATION_NEEDED', {
       expected: '--yes, or a terminal on which the name of the migration is typed',
       found: 'neither',
-      fix: `orchestrate ${String((call.flags['_'] as unknown[] | undefined)?.[0] ?? '')} --yes`,
+      fix: `orchestrate ${call.name} --yes`,
     });
   for (const line of about) call.terminal.note(line);
   const { isCancel, text } = await import('@clack/prompts');

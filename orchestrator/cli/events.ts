@@ -30,7 +30,8 @@ async function tell({ settings, flags, terminal, signal }: Call): Promise<Result
 }
 
 function afterOf(flags: Call['flags']): bigint {
-  const text = String(flags['after'] ?? '0');
+  const given = flags['after'] ?? '0';
+  const text = typeof given === 'string' ? given : 'more than one value';
   if (!/^\d{1,18}$/.test(text))
     throw failure('CONFIG_INVALID', {
       message: '--after cannot be used',

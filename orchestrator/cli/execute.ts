@@ -55,7 +55,7 @@ async function perform(
     migration: settings.migration,
     write: (line) => terminal.note(line.trimEnd()),
   });
-  const work = command.run({ settings, flags: argv, log, terminal, signal });
+  const work = command.run({ name: command.name, settings, flags: argv, log, terminal, signal });
   if (command.acts) return work;
   // What only reads needs no care when it is interrupted.
   const interrupted = new Promise<never>((_, reject) => {

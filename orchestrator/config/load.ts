@@ -73,7 +73,7 @@ function describeValue(value: unknown): string {
   if (value === null) return 'nothing';
   if (Array.isArray(value)) return 'more than one value';
   if (typeof value === 'object') return 'nested keys';
-  const text = String(value);
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
   if (text.trim() === '') return 'empty text';
   if (/:\/\/|password/i.test(text)) return 'text that looks like a URL or a password';
   return text.length > 40 ? `${JSON.stringify(text.slice(0, 40))}…` : JSON.stringify(text);

@@ -81,7 +81,12 @@ export function createMetrics(options: RegistryOptions): RegistryMetrics {
 
   /** prom-client cannot give a counter a start value, so it is counted here and set there. */
   function count(name: string, labels: Labels, by: number): void {
-    const key = JSON.stringify([name, Object.entries(labels).sort()]);
+    const key = JSON.stringify([
+      name,
+      Object.keys(labels)
+        .sort()
+        .map((label) => [label, labels[label]]),
+    ]);
     counts.set(key, { name, labels, value: (counts.get(key)?.value ?? 0) + by });
     (instruments.get(name) as Counter).inc(withMigration(name, labels), by);
   }

@@ -106,7 +106,7 @@ describe('the listener', () => {
     const { url } = await serve({ metrics });
     const scrape = async () => (await fetch(`${url}/metrics`)).text();
     expect(await scrape()).toContain('process_cpu_seconds_total{migration="m"}');
-    const real = process.cpuUsage;
+    const real = process.cpuUsage.bind(process);
     process.cpuUsage = () => {
       throw new Error('no figures');
     };

@@ -1,5 +1,5 @@
 import type { EndDocument } from '../../state/documents.ts';
-import { seconds } from './format.ts';
+import { seconds, UNKNOWN } from './format.ts';
 
 /** What `abort` or `finalize` came to, and what is still there. */
 export function renderEnd(d: EndDocument, command: string): string {
@@ -30,5 +30,6 @@ function fact(name: string, value: unknown): string {
     return good === items.length ? String(good) : `${good}/${items.length}`;
   }
   if (typeof value === 'number' && name.endsWith('_seconds')) return seconds(value);
-  return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? '–');
+  if (value === null || value === undefined) return UNKNOWN;
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
