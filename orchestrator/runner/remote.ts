@@ -125,7 +125,7 @@ async function insideThisProcess(
     await telling.end();
     await teller.end().catch(() => {});
     await runner.close();
-    log.info({}, 'no runner follows now: start one with orchestrate run');
+    log.warn({}, 'no runner follows now: start one with orchestrate run');
   }
 }
 
