@@ -1,0 +1,238 @@
+/**
+ * `copy` against what else moves a table: the text and the binary pipe of psql, and pgcopydb, on the same rows, in
+ * turns. Run: `node test/support/run-typescript.mjs test/bench/copy.ts --rows 1000000 --rounds 5 [--json]`.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildPhase } from '../../orchestrator/phases/build.ts';
+import { ensureControl } from '../../orchestrator/phases/control.ts';
+import { copyPhase } from '../../orchestrator/phases/copy.ts';
+import { prepare } from '../../orchestrator/phases/prepare.ts';
+import { type RoleDatabase, setUpDatabase } from '../../orchestrator/rehearsal/embedded/roles.ts';
+import { type EmbeddedServer, startServer } from '../../orchestrator/rehearsal/embedded/server.ts';
+import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
+import { CREATE_USER_SETTINGS, createSourceTable } from '../../orchestrator/rehearsal/source-table.ts';
+import { runContext } from '../support/run-context.ts';
+import { execute, withClient } from '../support/sql.ts';
+import { requireTool } from '../support/tool.ts';
+
+/** Enough cache for the table, and no checkpoint in the middle of a round; the same on both sides and for all. */
+const SETTINGS = {
+  shared_buffers: '512MB',
+  max_wal_size: '16GB',
+  checkpoint_timeout: '1h',
+  autovacuum: 'off',
+};
+
+interface Bench {
+  readonly servers: { readonly blue: EmbeddedServer; readonly green: EmbeddedServer };
+  readonly blue: RoleDatabase;
+  readonly workers: number;
+}
+
+interface Seconds {
+  readonly [what: string]: number;
+}
+
+/** One contender: runs once into a database of its own. */
+type Contender = (bench: Bench, green: RoleDatabase) => Promise<Seconds>;
+
+async function ours(bench: Bench, green: RoleDatabase): Promise<Seconds> {
+  const ctx = runContext({ blue: bench.blue, green });
+  const startedAt = performance.now();
+  await ensureControl(ctx);
+  const { slot } = await prepare(ctx);
+  const preparedAt = performance.now();
+  const cpu = process.cpuUsage();
+  await copyPhase(ctx, slot, { workers: bench.workers });
+  const copiedAt = performance.now();
+  await slot.release();
+  await buildPhase(ctx, async () => {});
+  const builtAt = performance.now();
+  const used = process.cpuUsage(cpu);
+  await execute(bench.blue.urls.superuser, `SELECT pg_drop_replication_slot('${ctx.names.slot.blue}')`);
+  await execute(
+    bench.blue.urls.superuser,
+    `DROP PUBLICATION "${ctx.names.publication.blue}";
+     DROP SCHEMA orchestrator CASCADE;
+     DROP FUNCTION public.orchestrate_fence() CASCADE`,
+  );
+  return {
+    prepare: (preparedAt - startedAt) / 1_000,
+    data: (copiedAt - preparedAt) / 1_000,
+    build: (builtAt - copiedAt) / 1_000,
+    total: (builtAt - preparedAt) / 1_000,
+    all: (builtAt - startedAt) / 1_000,
+    cpu: (used.user + used.system) / 1e6,
+  };
+}
+
+const pipe =
+  (format: 'text' | 'binary'): Contender =>
+  async (bench, green) => {
+    await execute(green.urls.owner, CREATE_USER_SETTINGS.replace(/PRIMARY KEY|CREATE INDEX[\s\S]*$/g, ''));
+    const from = psql(bench.blue.urls.superuser, `COPY user_settings TO STDOUT (FORMAT ${format})`);
+    const into = psql(green.urls.superuser, `COPY user_settings FROM STDIN (FORMAT ${format})`);
+    return { data: await shell(`${from} | ${into}`) };
+  };
+
+const pgcopydb: Contender = async (bench, green) => {
+  const directory = mkdtempSync(join(os.tmpdir(), 'orchestrate-bench-'));
+  try {
+    const total = await shell(
+      `pgcopydb clone --dir ${join(directory, 'work')} --source '${bench.blue.urls.superuser}' \
+         --target '${green.urls.superuser}' --table-jobs 2 --index-jobs 2 --no-owner --no-acl \
+         --no-role-passwords --skip-extensions >${join(directory, 'log')} 2>&1 \
+       || { tail -5 ${join(directory, 'log')} >&2; exit 1; }`,
+    );
+    const counted = await withClient(green.urls.superuser, (client) =>
+      client.query<{ n: string }>('SELECT count(*) AS n FROM user_settings'),
+    );
+    if (counted.rows[0]?.n === '0') throw new Error('pgcopydb copied nothing');
+    return { total };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+};
+
+/** psql with its URL in the environment of the shell would be one for both ends of a pipe: so in argv, on loopback. */
+function psql(url: string, sql: string): string {
+  return `psql -X -q -v ON_ERROR_STOP=1 '${url}' -c '${sql}'`;
+}
+
+/** Runs a shell command. @returns its seconds. */
+async function shell(command: string): Promise<number> {
+  const startedAt = performance.now();
+  const child = spawn('bash', ['-o', 'pipefail', '-c', command], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const code = await new Promise((resolve) => {
+    child.once('close', resolve);
+  });
+  if (code !== 0) throw new Error(`a contender ended with ${String(code)}`);
+  return (performance.now() - startedAt) / 1_000;
+}
+
+/** CPU seconds of a server and of all its sessions that have ended. */
+function serverCpu(server: EmbeddedServer): number {
+  const stat = readFileSync(`/proc/${server.pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
+}
+
+function peakRssMib(): number {
+  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1_024;
+}
+
+const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
+};
+
+interface Row {
+  readonly contender: string;
+  readonly round: number;
+  readonly seconds: Seconds;
+  readonly blueCpu: number;
+  readonly greenCpu: number;
+}
+
+export async function main(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      rows: { type: 'string', default: '1000000' },
+      rounds: { type: 'string', default: '5' },
+      workers: { type: 'string', default: '2' },
+      only: { type: 'string' },
+      profile: { type: 'string', default: 'bench' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const clone = requireTool('pgcopydb', 'apt-get install pgcopydb postgresql-client');
+  const contenders: Record<string, Contender> = {
+    orchestrate: ours,
+    'text pipe': pipe('text'),
+    'binary pipe': pipe('binary'),
+    ...(clone.found ? { pgcopydb } : {}),
+  };
+  const chosen = Object.entries(contenders).filter(
+    ([name]) => values.only?.split(',').includes(name) ?? true,
+  );
+  const users = Number(values.rows);
+  const blueServer = await startServer({ major: 15, settings: SETTINGS });
+  const greenServer = await startServer({ major: 18, settings: SETTINGS });
+  try {
+    const blue = await setUpDatabase(blueServer, { database: 'blue' });
+    await withClient(blue.urls.owner, createSourceTable);
+    await loadUsers(blue.urls.superuser, {
+      users,
+      seed: 1,
+      profile: values.profile === 'real' ? 'real' : 'bench',
+    });
+    await execute(blue.urls.superuser, 'VACUUM ANALYZE user_settings');
+    const bench: Bench = {
+      servers: { blue: blueServer, green: greenServer },
+      blue,
+      workers: Number(values.workers),
+    };
+    const rows: Row[] = [];
+    for (let round = 1; round <= Number(values.rounds); round++)
+      for (const [contender, run] of chosen) {
+        const green = await setUpDatabase(greenServer, { database: 'green' });
+        for (const server of [blueServer, greenServer]) await execute(server.superuserUrl, 'CHECKPOINT');
+        const before = [serverCpu(blueServer), serverCpu(greenServer)] as const;
+        const seconds = await run(bench, green);
+        rows.push({
+          contender,
+          round,
+          seconds,
+          blueCpu: serverCpu(blueServer) - before[0],
+          greenCpu: serverCpu(greenServer) - before[1],
+        });
+        if (!values.json) process.stdout.write(`${line(rows.at(-1) as Row)}\n`);
+        await execute(greenServer.superuserUrl, 'DROP DATABASE green WITH (FORCE)');
+      }
+    print(values.json, users, Number(values.rounds), rows);
+    return 0;
+  } finally {
+    await Promise.all([blueServer.remove(), greenServer.remove()]);
+  }
+}
+
+const line = (row: Row): string =>
+  [
+    row.contender.padEnd(12),
+    `round ${row.round}`,
+    ...Object.entries(row.seconds).map(([what, s]) => `${what} ${s.toFixed(2)}`),
+    `blue cpu ${row.blueCpu.toFixed(1)}`,
+    `green cpu ${row.greenCpu.toFixed(1)}`,
+  ].join('  ');
+
+function print(json: boolean, users: number, rounds: number, rows: readonly Row[]): void {
+  const of = (contender: string, what: string): number | undefined => {
+    const found = rows.filter((r) => r.contender === contender).flatMap((r) => r.seconds[what] ?? []);
+    return found.length === 0 ? undefined : median(found);
+  };
+  const ratio = (a: number | undefined, b: number | undefined) =>
+    a === undefined || b === undefined ? undefined : Number((a / b).toFixed(3));
+  const ratios = {
+    total_vs_pgcopydb: ratio(of('orchestrate', 'total'), of('pgcopydb', 'total')),
+    data_vs_text_pipe: ratio(of('orchestrate', 'data'), of('text pipe', 'data')),
+    data_vs_binary_pipe: ratio(of('orchestrate', 'data'), of('binary pipe', 'data')),
+    peak_rss_mib: Math.round(peakRssMib()),
+  };
+  const machine = {
+    cpus: os.cpus().length,
+    model: os.cpus()[0]?.model,
+    memory_gib: Math.round(os.totalmem() / 2 ** 30),
+    node: process.version,
+  };
+  process.stdout.write(
+    json
+      ? `${JSON.stringify({ machine, rounds, users, rows, ratios })}\n`
+      : `${JSON.stringify(ratios, null, 2)}\n`,
+  );
+}
