@@ -2,6 +2,8 @@ import pg from 'pg';
 import type { Side } from '../pg/side.ts';
 import { checkPromises } from './comparison/promises.ts';
 import { compareSides } from './comparison.ts';
+import { type Facts, foldFacts } from './ledger/facts.ts';
+import { readLedger } from './ledger.ts';
 import type { Scene } from './scene.ts';
 
 const EXAMPLES = 20;
@@ -67,21 +69,37 @@ export async function check(
   );
 }
 
-/** The same where one side is left: only the promises can be checked. */
-export async function checkLedger(scene: Scene, after: string, serving: Side): Promise<void> {
-  const promises = await scene.stop.guard(
-    checkPromises({ database: scene.pair.urls[serving].superuser, side: serving, ledger: scene.ledger.path }),
+/**
+ * The same where green is left alone: only the promises can be checked. Parked rows, which were accepted, went with
+ * the control schema and are on blue alone: there they must be found.
+ * @param parked ids of the rows that were parked when the migration ended.
+ */
+export async function checkEnd(scene: Scene, parked: ReadonlySet<number>): Promise<void> {
+  const { book, pair, ledger, stop } = scene;
+  const facts = await foldFacts(readLedger(ledger.path));
+  const part = (aside: boolean): Facts => ({
+    ...facts,
+    users: new Map([...facts.users].filter(([k]) => parked.has(k) === aside)),
+    everyUser: aside ? new Map() : facts.everyUser,
+  });
+  const kept = await stop.guard(
+    checkPromises({ database: pair.urls.green.superuser, side: 'green', ledger: part(false) }),
   );
-  if (!promises.clean)
-    scene.book.fail(after, '0 acknowledged writes lost', `${promises.lost.length} lost on ${serving}`);
-  scene.book.checks.push({
-    after,
-    serving,
-    acknowledged: promises.acknowledged,
-    lost: promises.lost.length,
-    facts_looked_up: promises.facts,
+  const aside = await stop.guard(
+    checkPromises({ database: pair.urls.blue.superuser, side: 'blue', ledger: part(true) }),
+  );
+  if (!kept.clean) book.fail('finalize', '0 acknowledged writes lost', `${kept.lost.length} lost on green`);
+  if (!aside.clean)
+    book.fail('finalize', 'writes to parked rows are on blue', `${aside.lost.length} are not there`);
+  const lost = [...kept.lost, ...aside.lost];
+  book.checks.push({
+    after: 'finalize',
+    serving: 'green',
+    acknowledged: kept.acknowledged,
+    lost: lost.length,
+    facts_looked_up: kept.facts + aside.facts,
     compared: null,
-    examples: promises.lost.slice(0, EXAMPLES),
+    examples: lost.slice(0, EXAMPLES),
     quiet_seconds: 0,
   });
 }

@@ -1,7 +1,7 @@
 import { type ErrorDocument, failure } from '../errors/failure.ts';
 import { otherSide, type Side } from '../pg/side.ts';
 import type { EndDocument, HandoverDocument } from '../state/documents.ts';
-import { checkLedger, refusesWrites } from './check.ts';
+import { checkEnd, refusesWrites } from './check.ts';
 import {
   feltFreeze,
   latency,
@@ -65,7 +65,7 @@ export async function becomeReady(scene: Scene): Promise<void> {
       rows: target,
       seconds: rows > 0 ? seconds - moving + (moving * target) / rows : 0,
     })),
-    parked: await watch.parked(),
+    parked: (await watch.parked()).size,
   };
 }
 
@@ -224,6 +224,7 @@ export async function finalize(scene: Scene): Promise<void> {
   await book.stage(
     'finalize',
     async () => {
+      const parked = await stop.guard(scene.watch.parked());
       const ended = await stop.guard(program.command<EndDocument>('finalize', '--yes'));
       const document = ended.document;
       const done = ended.exit === 0 && document?.outcome === 'done';
@@ -237,7 +238,7 @@ export async function finalize(scene: Scene): Promise<void> {
         book.fail('finalize', 'nothing of ours left behind', residue.join(', '));
       const refuses = await refusesWrites(scene, 'blue');
       if (!refuses) book.fail('finalize', "blue's closed fence refuses the application", 'it takes writes');
-      await checkLedger(scene, 'finalize', 'green');
+      await checkEnd(scene, parked);
       book.finalize = {
         outcome: document?.outcome ?? 'failed',
         exit: ended.exit,

@@ -22,6 +22,8 @@ export class Stop {
   /** @returns what `work` gives, unless the rehearsal is stopped first. */
   async guard<T>(work: Promise<T>): Promise<T> {
     const { signal } = this;
+    // Whoever loses the race may still fail, when what it stands on is taken away.
+    work.catch(() => undefined);
     signal.throwIfAborted();
     let stop: () => void = () => undefined;
     const stopped = new Promise<never>((_, reject) => {
@@ -32,8 +34,6 @@ export class Stop {
       return await Promise.race([work, stopped]);
     } finally {
       signal.removeEventListener('abort', stop);
-      // Whoever lost the race may still fail, when what it stands on is taken away.
-      work.catch(() => undefined);
     }
   }
 

@@ -30,7 +30,7 @@ const SIGHT_BLUE = `
 
 const REVERSE = `SELECT EXISTS (SELECT FROM orchestrator.progress WHERE direction = 'reverse') AS reverse`;
 
-const PARKED = 'SELECT count(*)::integer AS parked FROM orchestrator.parked';
+const PARKED = 'SELECT id FROM orchestrator.parked';
 
 /** When each phase began; the run itself is taken as begun with the first entry of the journal. */
 const PHASES = `
@@ -95,8 +95,9 @@ export class Watch {
     };
   }
 
-  async parked(): Promise<number> {
-    return (await this.#clients.green.query<{ parked: number }>(PARKED)).rows[0]?.parked ?? 0;
+  /** Ids of the rows that are parked now. */
+  async parked(): Promise<ReadonlySet<number>> {
+    return new Set((await this.#clients.green.query<{ id: number }>(PARKED)).rows.map(({ id }) => id));
   }
 
   async journal(): Promise<JournalLine[]> {

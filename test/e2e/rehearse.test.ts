@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmod, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,8 @@ import { until } from '../support/until.ts';
 
 const TIMEOUT_MS = 300_000;
 
+const ps = (columns: string) => promisify(execFile)('ps', ['-eww', '-o', columns], { maxBuffer: 2 ** 24 });
+
 interface Drill {
   readonly pid: number;
   readonly notes: () => string;
@@ -26,6 +28,7 @@ describe('orchestrate rehearse', () => {
   /** Everything a rehearsal makes lies below this directory, and its processes name it in their arguments. */
   let scratch = '';
   let report = '';
+  const drills: ChildProcess[] = [];
 
   beforeEach(async () => {
     await noteRealServers();
@@ -36,6 +39,8 @@ describe('orchestrate rehearse', () => {
   });
 
   afterEach(async () => {
+    // A test that failed half-way leaves no drill behind; its watchdogs take the rest away.
+    for (const drill of drills.splice(0)) drill.kill('SIGKILL');
     await rm(scratch, { recursive: true, force: true });
     await rm(report, { recursive: true, force: true });
   });
@@ -46,6 +51,7 @@ describe('orchestrate rehearse', () => {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let [stdout, notes] = ['', ''];
+    drills.push(child);
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text;
     });
@@ -59,27 +65,32 @@ describe('orchestrate rehearse', () => {
     };
   }
 
-  /** Processes that run in the drill's scratch directory, by their arguments or their environment. */
-  async function processes(): Promise<string[]> {
-    const { stdout } = await promisify(execFile)('ps', ['axeww', '-o', 'args'], { maxBuffer: 2 ** 26 });
-    return stdout.split('\n').filter((line) => line.includes(scratch));
-  }
-
-  /** Files and processes that are still there. */
+  /** Files and servers that are still there. */
   async function left(): Promise<string[]> {
-    return [...(await readdir(scratch)), ...(await processes())];
+    const { stdout } = await ps('args');
+    return [...(await readdir(scratch)), ...stdout.split('\n').filter((line) => line.includes(scratch))];
   }
 
-  /** A drill whose servers, application and runner are at work. */
-  async function startedDrill(): Promise<Drill> {
+  /** A drill whose servers, application and runner are at work, and the runner's pid. */
+  async function startedDrill(): Promise<{ drill: Drill; runner: number }> {
     const drill = start(['--embedded', '--users', '2000', '--json', '--report', report]);
     await until('the rows to be there', () => drill.notes().includes('✓ rows'), 120_000);
-    await until('orchestrate run to work', async () => {
-      const ours = await processes();
-      return ours.filter((line) => line.startsWith('orchestrate ')).length === 2 && ours.length > 10;
+    const runner = await until('orchestrate run to be there', async () => {
+      const { stdout } = await ps('pid,ppid,args');
+      const children = stdout.split('\n').map((line) => line.trim().split(/\s+/));
+      return children.find(([, parent, name]) => parent === String(drill.pid) && name === 'orchestrate')?.[0];
     });
-    return drill;
+    expect((await left()).length).toBeGreaterThan(3);
+    return { drill, runner: Number(runner) };
   }
+
+  const lives = (pid: number): boolean => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
 
   it(
     'goes from copy to finalize through two cutovers and a revert, loses nothing, and leaves nothing',
@@ -212,7 +223,7 @@ describe('orchestrate rehearse', () => {
   it(
     'leaves nothing after Ctrl-C, with exit 130',
     async () => {
-      const drill = await startedDrill();
+      const { drill, runner } = await startedDrill();
       process.kill(drill.pid, 'SIGINT');
       const { exit, stdout } = await drill.ended;
       expect(exit).toBe(130);
@@ -222,6 +233,7 @@ describe('orchestrate rehearse', () => {
         error: { code: 'INTERRUPTED' },
       });
       expect(await left()).toEqual([]);
+      expect(lives(runner)).toBe(false);
     },
     TIMEOUT_MS,
   );
@@ -229,10 +241,10 @@ describe('orchestrate rehearse', () => {
   it(
     'leaves nothing after kill -9',
     async () => {
-      const drill = await startedDrill();
+      const { drill, runner } = await startedDrill();
       process.kill(drill.pid, 'SIGKILL');
       await drill.ended;
-      await until('everything to be gone', async () => (await left()).length === 0, 60_000);
+      await until('everything to be gone', async () => (await left()).length === 0 && !lives(runner), 60_000);
     },
     TIMEOUT_MS,
   );
