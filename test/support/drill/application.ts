@@ -6,15 +6,14 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { failure } from '../../../orchestrator/errors/failure.ts';
 import type { Side } from '../../../orchestrator/pg/side.ts';
-import { checkPromises } from '../../../orchestrator/rehearsal/comparison/promises.ts';
 import { openEmbeddedPair, type Pair } from '../../../orchestrator/rehearsal/embedded-pair.ts';
 import { loadUsers, withTextSession } from '../../../orchestrator/rehearsal/generator.ts';
 import { Ledger } from '../../../orchestrator/rehearsal/ledger.ts';
 import { createSourceTable } from '../../../orchestrator/rehearsal/source-table.ts';
 import { startWorkload } from '../../../orchestrator/rehearsal/workload.ts';
 import { writeEnvironment } from './environment.ts';
+import { lookUp } from './promises.ts';
 
 /** A ledger that also tells which side answered last. */
 class AttentiveLedger extends Ledger {
@@ -77,13 +76,7 @@ async function write(pair: Pair, rate: number, signal: AbortSignal): Promise<num
   }
   await workload.stop();
   ledger.close();
-  const kept = await checkPromises({
-    database: pair.urls[ledger.side].superuser,
-    side: ledger.side,
-    ledger: ledger.path,
-  }).catch((error: unknown) => {
-    throw failure('INTERNAL', { message: 'the writes could not be looked up', cause: error });
-  });
-  say(`${kept.acknowledged} writes acknowledged, ${kept.lost.length} of them lost, by ${ledger.side}`);
-  return kept.lost.length === 0 ? 0 : 3;
+  const { acknowledged, lost } = await lookUp(pair, ledger.side, ledger.path);
+  say(`${acknowledged} writes acknowledged, ${lost} of them lost; ${ledger.side} serves`);
+  return lost === 0 ? 0 : 3;
 }

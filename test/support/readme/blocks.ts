@@ -35,3 +35,8 @@ export function commandsOf(block: Block): string[] {
     .map((part) => part.replace(/^(?:until|while|do|done)\b\s*/, '').trim())
     .filter((part) => part !== '');
 }
+
+/** @returns the words of a command as a shell takes them apart: quotes are respected, nothing is expanded. */
+export function wordsOf(command: string): string[] {
+  return [...command.matchAll(/'([^']*)'|"([^"]*)"|(\S+)/g)].map((m) => m[1] ?? m[2] ?? m[3] ?? '');
+}
