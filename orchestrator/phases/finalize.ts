@@ -56,7 +56,11 @@ export async function finalize(ctx: Context, asked: Finalizing): Promise<Ended> 
       if (await hasControl(clients[side])) await clearSide(own, clients[side], side, serving, options);
     await failpoint('finalized.before');
     if (options.keepControl) await keepControl(own, clients, serving);
-    else for (const side of SIDES) await dropControl(own, clients[side], side);
+    else
+      for (const side of SIDES) {
+        await dropControl(own, clients[side], side);
+        await failpoint(`control-${side}.dropped`);
+      }
     await failpoint('finalized.after');
     const left = leftOf(own, serving, options);
     return {

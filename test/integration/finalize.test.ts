@@ -1,18 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { migrateUp } from '../../migrations/migrator.ts';
-import { fencedTables } from '../../orchestrator/fence/fence.ts';
 import { clientConfig } from '../../orchestrator/pg/connect.ts';
 import { parseEndpoint } from '../../orchestrator/pg/endpoint.ts';
 import { ensureControl } from '../../orchestrator/phases/control.ts';
 import { finishEnding } from '../../orchestrator/phases/ending.ts';
 import { finalize } from '../../orchestrator/phases/finalize.ts';
-import { prepare } from '../../orchestrator/phases/prepare.ts';
-import { prepareReverse } from '../../orchestrator/stream/reverse-setup.ts';
 import { type Catalog, catalogOf } from '../support/catalog.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
 import { runContext, SCHEMAS, type TestContext } from '../support/run-context.ts';
 import { execute, rows, withClient } from '../support/sql.ts';
+import { syncing } from '../support/syncing.ts';
 
 let pair: Pair;
 let ctx: TestContext;
@@ -37,37 +35,6 @@ async function expected(): Promise<Catalog[]> {
   return catalogs();
 }
 
-/** A migration in `syncing` with everything a run makes; with `green`, after a cutover. */
-async function syncing(serving: 'blue' | 'green'): Promise<void> {
-  await ensureControl(ctx);
-  await (await prepare(ctx)).slot.release();
-  await prepareReverse(ctx);
-  const state = JSON.stringify({ phase: 'syncing', madeOrgTables: false, serving });
-  await execute(
-    pair.green.urls.sync,
-    `INSERT INTO orchestrator.run (migration, phase, state) VALUES ('${ctx.names.migration}', 'syncing', '${state}')`,
-  );
-  if (serving === 'blue') return;
-  for (const side of ['blue', 'green'] as const) {
-    await execute(
-      pair[side].urls.sync,
-      `UPDATE orchestrator.side SET generation = 1, role = '${side === 'green' ? 'serving' : 'standby'}'`,
-    );
-    await withClient(pair[side].urls.sync, (client) =>
-      client.query('SELECT orchestrator.set_fence($1, $2, NULL, NULL, $3)', [
-        fencedTables(ctx, side),
-        side === 'green' ? 'open' : 'closed',
-        ctx.names.migration,
-      ]),
-    );
-  }
-  await execute(
-    pair.green.urls.sync,
-    `INSERT INTO orchestrator.certificate (generation, kind, body) VALUES (1, 'cutover', '{"verdict": "clean"}')`,
-  );
-  ctx.setClaim({ generation: 1n });
-}
-
 /** What is in `now` and not in `before`, by part. */
 function added(before: Catalog | undefined, now: Catalog | undefined): Record<string, object[]> {
   const more: Record<string, object[]> = {};
@@ -89,7 +56,7 @@ const refusedBy = async (url: string, sql: string): Promise<string | undefined> 
 
 test('with green serving only the org tables, their records and the closed fence of blue stay', async () => {
   const [blue, green] = await expected();
-  await syncing('green');
+  await syncing(pair, ctx, 'green');
   let stopped = false;
   const ended = await finalize(ctx, {
     ...plain,
@@ -125,7 +92,7 @@ test('with green serving only the org tables, their records and the closed fence
 
 test('with the fence released nothing stays but the org model', async () => {
   const before = await expected();
-  await syncing('green');
+  await syncing(pair, ctx, 'green');
   const ended = await finalize(ctx, { ...plain, release: 'blue' });
   expect(ended.document.left).toEqual(['the org tables and their migration records on green']);
   expect(await catalogs()).toEqual(before);
@@ -134,7 +101,7 @@ test('with the fence released nothing stays but the org model', async () => {
 
 test('with blue serving the fence of green stays closed, all five tables', async () => {
   const [blue, green] = await expected();
-  await syncing('blue');
+  await syncing(pair, ctx, 'blue');
   await finalize(ctx, plain);
   const now = await catalogs();
   expect(now[0]).toEqual(blue);
@@ -146,7 +113,7 @@ test('with blue serving the fence of green stays closed, all five tables', async
 
 test('kept rows refuse a finalize that would drop them, and nothing is changed', async () => {
   await expected();
-  await syncing('green');
+  await syncing(pair, ctx, 'green');
   await execute(
     pair.green.urls.sync,
     `INSERT INTO orchestrator.kept (k, table_name, row_text) VALUES (1, 'settings', '(1)')`,
@@ -181,7 +148,7 @@ describe('refused', () => {
     ],
   ])('%s', async (_, sql, code) => {
     await expected();
-    await syncing('green');
+    await syncing(pair, ctx, 'green');
     await execute(pair.green.urls.sync, sql);
     const before = await catalogs();
     await expect(finalize(ctx, plain)).rejects.toMatchObject({ code });
@@ -190,7 +157,7 @@ describe('refused', () => {
 
   test('the release of the side that serves', async () => {
     await expected();
-    await syncing('green');
+    await syncing(pair, ctx, 'green');
     await expect(finalize(ctx, { ...plain, release: 'green' })).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
     });
@@ -199,7 +166,7 @@ describe('refused', () => {
 
 test('a finalize that died half-way is gone on with as it was begun', async () => {
   const before = await expected();
-  await syncing('green');
+  await syncing(pair, ctx, 'green');
   // The slot of green is in use when its turn comes: the first call ends there, with blue cleared already.
   await withClient(
     pair.green.urls.superuser,
@@ -223,7 +190,7 @@ test('a finalize that died half-way is gone on with as it was begun', async () =
 
 test("with blue's schema gone already, green's row alone leads to the end", async () => {
   const before = await expected();
-  await syncing('green');
+  await syncing(pair, ctx, 'green');
   await execute(
     pair.green.urls.sync,
     `UPDATE orchestrator.side SET ending = 'finalizing';
