@@ -22,7 +22,8 @@ export interface Found {
 /**
  * The keys that marked ids belong to, with their rows. $1 xids, $2 users, $3 settings rows, $4 organisations.
  * An id without a link row may be a copied user's own: it counts as its own key, and a mark without a user changes
- * nothing.
+ * nothing. OFFSET 0 keeps the row's query by itself, key by key through the primary keys: merged with the rest the
+ * planner takes whole tables and hashes them, for every batch.
  */
 const inverse = (r: Relations) => `
   WITH visible AS MATERIALIZED (SELECT ${visible('$1')} AS ok),
@@ -42,7 +43,7 @@ const inverse = (r: Relations) => `
          ${SOURCE_LIST}
   FROM visible
   LEFT JOIN marked ON visible.ok
-  LEFT JOIN LATERAL (${inverseQuery(r, 'u."id" = marked.k')}) AS us ON true`;
+  LEFT JOIN LATERAL (${inverseQuery(r, 'u."id" = marked.k')} OFFSET 0) AS us ON true`;
 
 /** What PostgreSQL printed, untouched. */
 const RAW = { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig;

@@ -7,7 +7,7 @@ import { checkSource, senderTimeout } from './source-check.ts';
 import { Tail } from './tail.ts';
 
 /**
- * Plans of the destination's session. The tables have grown since they were last analysed, or never were; every
+ * Plans of the sessions that a sink uses. The tables have grown since they were last analysed, or never were; every
  * statement of a sink comes with ids, and there is an index for each of them.
  */
 const PLANNING = { plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off', jit: 'off' };
@@ -91,6 +91,7 @@ export class StreamSession {
   source(): Promise<pg.Client> {
     this.#source ??= connect(this.ctx.endpoints[sourceOf(this.direction)], {
       purpose: `read-${this.direction}`,
+      settings: PLANNING,
     });
     return this.#source;
   }

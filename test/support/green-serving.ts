@@ -45,6 +45,7 @@ export async function copied(pair: Pair): Promise<TestContext> {
   await withClient(pair.green.urls.sync, async (client) => {
     await client.query('BEGIN');
     await client.query(`CREATE TEMP TABLE arrived AS SELECT ${SOURCE_LIST} FROM ${usFromText()}`, values);
+    await client.query('CREATE INDEX ON arrived (keycloak_user_id); ANALYZE arrived');
     await client.query(`
       INSERT INTO orchestrator.parked (${SOURCE_NAMES}, reason)
       SELECT ${SOURCE_LIST}, ${PARK_REASON} FROM arrived AS us
