@@ -8,6 +8,9 @@ import { agreeOnHash } from './hash.ts';
 import { inOrder, type Mismatch } from './mismatch.ts';
 import { nameDifferences } from './naming.ts';
 
+/** Compiling a statement takes longer than running it on a few thousand keys. */
+const NO_JIT = `SELECT set_config('jit', 'off', false)`;
+
 /** Keys compared in one statement a side. */
 const BATCH = 5_000;
 
@@ -27,6 +30,7 @@ export async function compareKeys(
   const readers: Readers = { blue: clients.blue, green: clients.green, control: clients.green };
   const found: Mismatch[] = [];
   if (all.length === 0) return found;
+  for (const side of ['blue', 'green'] as const) await clients[side].query(NO_JIT);
   const hash = await agreeOnHash(clients.blue, clients.green);
   const c = comparison(ctx.relations, hash, serving, ctx.claim().generation);
   for (let at = 0; at < all.length; at += BATCH) {
@@ -34,7 +38,7 @@ export async function compareKeys(
     const batch = all.slice(at, at + BATCH);
     const { differences } = await compareScope(c, readers, { kind: 'keys', keys: batch });
     if (differences.length > 0) found.push(...(await nameDifferences(c, readers, differences)));
-    if (serving === 'blue') found.push(...(await unfoundedParking(clients.green, ctx.relations, batch)));
+    if (serving === 'blue') found.push(...(await unfoundedParking(clients.green, ctx, batch)));
   }
   return inOrder(found);
 }

@@ -98,7 +98,10 @@ export function ownRowsSql(
   return `WITH ${with_}\n${selects.join('\nUNION ALL\n')}`;
 }
 
-/** @returns `key, hashes` of one part's rows: a hash a fact, then `ok` or `broken` a constant. */
+/** Stands for a constant of a row that is not there. */
+export const ABSENT = 'absent';
+
+/** @returns `key, hashes` of one part's rows: a hash a fact, then `ok`, `broken` or `absent` a constant. */
 export function ownColumnsSql(r: Relations, hash: Hash, part: Part, constants: boolean): string {
   const array = (own: Own, linked: boolean): string => {
     const kept = constants && !linked;
@@ -106,7 +109,10 @@ export function ownColumnsSql(r: Relations, hash: Hash, part: Part, constants: b
       ...factsOf(own, 'own').map((c) => `(${hash.ofValue(c.green)})::text`),
       ...constantsOf(own, 'own').map((c) =>
         kept
-          ? `CASE WHEN ${c.holds} OR u."id" = ANY (${DIVERGED[own]}::integer[]) THEN 'ok' ELSE 'broken' END`
+          ? `CASE WHEN u."id" = ANY (${DIVERGED[own]}::integer[]) THEN 'ok'
+                  WHEN ${GREEN_KEY[own]} IS NULL THEN '${ABSENT}'
+                  WHEN ${c.holds} THEN 'ok'
+                  ELSE 'broken' END`
           : `'ok'`,
       ),
     ];

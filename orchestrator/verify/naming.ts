@@ -1,6 +1,7 @@
 import { ident } from '../../src/mapping/identifier.ts';
 import { type Relations, UNMAPPABLE } from '../../src/mapping/sql.ts';
 import type { Comparison, Readers } from './comparison.ts';
+import { ABSENT } from './green-own.ts';
 import type { Part } from './image.ts';
 import { inOrder, type Mismatch, type MismatchKind } from './mismatch.ts';
 import { columnNames, type Difference, differingColumns } from './narrow.ts';
@@ -24,10 +25,11 @@ export async function nameDifferences(
 }
 
 interface Columns {
+  readonly absent: boolean;
   readonly green: readonly string[];
   readonly source: readonly string[];
 }
-const NONE: Columns = { green: [], source: [] };
+const NONE: Columns = { absent: false, green: [], source: [] };
 const nameOf = (part: Part, key: number): string => `${part}:${key}`;
 
 async function columnsOfAll(
@@ -42,8 +44,9 @@ async function columnsOfAll(
     for (let at = 0; at < keys.length; at += BATCH) {
       const indexes = await differingColumns(c, readers, part, keys.slice(at, at + BATCH));
       for (const [key, list] of indexes) {
-        const here = list.flatMap((i) => names[i] ?? []);
+        const here = list === ABSENT ? [] : list.flatMap((i) => names[i] ?? []);
         found.set(nameOf(part, key), {
+          absent: list === ABSENT,
           green: here.map((n) => n.green),
           source: here.flatMap((n) => n.source ?? []),
         });
@@ -71,7 +74,12 @@ async function onGreen(
     // A row that cannot be mapped lacks one parked row, not four mapped ones.
     if (d.kind === 'missing' && d.part !== 'parked' && parkable.has(d.key)) continue;
     const known = d.kind === 'different' ? (columns.get(nameOf(d.part, d.key)) ?? NONE) : NONE;
-    named.push({ table: d.part, key: d.key, kind: d.kind, columns: known.green });
+    named.push({
+      table: d.part,
+      key: d.key,
+      kind: known.absent ? 'missing' : d.kind,
+      columns: known.green,
+    });
   }
   return named;
 }

@@ -2,7 +2,7 @@ import { blueColumnsSql, blueRowsSql } from './blue-image.ts';
 import { type Comparison, comparesConstants, greenValues, type Readers } from './comparison.ts';
 import { blueValues, type Exceptions, readExceptions } from './exceptions.ts';
 import { wholeColumnsSql, wholeRowsSql } from './green-image.ts';
-import { ownColumnsSql, ownRowsSql } from './green-own.ts';
+import { ABSENT, ownColumnsSql, ownRowsSql } from './green-own.ts';
 import { constantsOf, factsOf, type Part } from './image.ts';
 import type { MismatchKind } from './mismatch.ts';
 import { type Scope, scopeValues } from './scope.ts';
@@ -76,13 +76,16 @@ export function differences(
   return found;
 }
 
-/** @returns for each key of one part the columns that differ, as indexes into facts followed by constants. */
+/**
+ * @returns for each key of one part the columns that differ, as indexes into facts followed by constants; `absent`
+ *   where a user of green has no such row at all.
+ */
 export async function differingColumns(
   c: Comparison,
   readers: Readers,
   part: Part,
   keys: readonly number[],
-): Promise<Map<number, number[]>> {
+): Promise<Map<number, number[] | typeof ABSENT>> {
   const constants = constantsOf(part, c.reading).length;
   const scope: Scope = { kind: 'keys', keys };
   const exceptions = await readExceptions(readers.control, scope, c.reading === 'whole');
@@ -96,15 +99,19 @@ export async function differingColumns(
     readers.green.query<Row>(greenSql, greenValues(c, exceptions, scope)),
   ]);
   const expected = new Map(blue.rows.map((row) => [row.key, row.hashes]));
-  const found = new Map<number, number[]>();
+  const found = new Map<number, number[] | typeof ABSENT>();
   for (const { key, hashes } of green.rows) {
     const wanted = expected.get(key);
     if (wanted === undefined) continue;
+    const before = found.get(key) ?? [];
+    if (before === ABSENT || hashes.includes(ABSENT)) {
+      found.set(key, ABSENT);
+      continue;
+    }
     const indexes = hashes.flatMap((hash, i) => (hash === wanted[i] ? [] : [i]));
-    const known = found.get(key) ?? [];
     found.set(
       key,
-      [...new Set([...known, ...indexes])].sort((a, b) => a - b),
+      [...new Set([...before, ...indexes])].sort((x, y) => x - y),
     );
   }
   return found;

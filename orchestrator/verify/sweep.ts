@@ -83,7 +83,7 @@ export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepR
     const unlisted = tally.differing - tally.differences.length;
     const found = inOrder([
       ...(await nameDifferences(c, readers, differences)),
-      ...(serving === 'blue' ? await unfoundedParking(readers.control, ctx.relations, null) : []),
+      ...(serving === 'blue' ? await unfoundedParking(readers.control, ctx, null) : []),
       ...(generation === 0n ? await roleMismatches(readers.green, ctx.relations) : []),
     ]);
     const voided = catalogChanges(catalog, await readCatalogs(ctx));

@@ -4,16 +4,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { setFence } from '../../orchestrator/fence/fence.ts';
+import { formatLsn } from '../../orchestrator/pg/lsn.ts';
 import { sweepPhase } from '../../orchestrator/phases/sweep.ts';
 import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import { Ledger } from '../../orchestrator/rehearsal/ledger.ts';
 import { startWorkload, type Workload } from '../../orchestrator/rehearsal/workload.ts';
+import { identify } from '../../orchestrator/stream/slot.ts';
+import { fillVacantKeys } from '../../orchestrator/stream/vacant.ts';
 import { compareKeys } from '../../orchestrator/verify/compare-keys.ts';
 import { repair } from '../../orchestrator/verify/repair.ts';
+import { alignSequences } from '../../orchestrator/verify/sequences.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
-import { type ForwardStream, forwardStream } from '../support/forward-stream.ts';
+import { type ForwardStream, forwardStream, streamOf } from '../support/forward-stream.ts';
 import { type GreenServing, greenServing } from '../support/green-serving.ts';
 import { rows, withClient } from '../support/sql.ts';
+import { until } from '../support/until.ts';
 
 const SWEEPS = Number(process.env['ORCHESTRATE_TEST_SWEEPS'] ?? 8);
 const folder = mkdtempSync(join(tmpdir(), 'verify-live-'));
@@ -188,3 +194,103 @@ describe('while green serves', () => {
     expect((await sweepNow()).mismatches).toEqual([]);
   });
 });
+
+describe('once blue serves again', () => {
+  let pair: Pair;
+  let stream: ForwardStream;
+  let writing: Workload;
+
+  beforeAll(async () => {
+    pair = await freshPair();
+    await loadUsers(pair.blue.urls.owner, { users: 3_000, seed: 5 });
+    const green = await greenServing(pair);
+    const onGreen = await workload(pair, 'green', 200);
+    await until('green to have users of its own', () => onGreen.statistics().signUps > 10);
+    await onGreen.stop();
+    stream = await blueAgain(pair, green);
+    writing = await workload(pair, 'blue', 200);
+  });
+  afterAll(async () => {
+    await writing?.stop();
+    await stream?.stop();
+    await pair.drop();
+  });
+
+  const sweepNow = () =>
+    sweepPhase(stream.ctx, { serving: 'blue', applier: stream.applier, workers: 2, chunkRows: 700 });
+
+  it('finds nothing: rows that are not ours and constants green has changed are left alone', async () => {
+    const [green] = await rows<{ links: number; diverged: number; foreign: number }>(
+      pair.green.urls.superuser,
+      `SELECT (SELECT count(*)::integer FROM orchestrator.link) AS links,
+              (SELECT count(*)::integer FROM orchestrator.diverged) AS diverged,
+              (SELECT count(*)::integer FROM org_user WHERE org_id <> user_id) AS foreign`,
+    );
+    expect(green?.links).toBeGreaterThan(0);
+    expect(green?.diverged).toBeGreaterThan(0);
+    expect(green?.foreign).toBeGreaterThan(0);
+    for (let n = 0; n < SWEEPS; n++) {
+      const document = await sweepNow();
+      expect(document.mismatches).toEqual([]);
+      expect(document.clean).toBe(true);
+    }
+  });
+
+  it('finds what green holds wrongly of its copied users and of those born there, and repairs it', async () => {
+    await writing.pause();
+    await stream.drained();
+    const [ids] = await rows<{ copied: number; born: number; settings: number }>(
+      pair.green.urls.superuser,
+      `SELECT (SELECT max(id) FROM "user" AS u WHERE id < 3000
+               AND NOT EXISTS (SELECT FROM orchestrator.diverged AS d WHERE d.k = u.id)
+               AND NOT EXISTS (SELECT FROM orchestrator.link AS l WHERE l.k = u.id)) AS copied,
+              l.k AS born, l.settings_id AS settings
+       FROM orchestrator.link AS l JOIN "user" AS u ON u.id = l.k
+       WHERE l.settings_id <> l.k ORDER BY l.k DESC LIMIT 1`,
+    );
+    const { copied = 0, born = 0, settings = 0 } = ids ?? {};
+    await plantOn(
+      pair,
+      'green',
+      `UPDATE settings SET llm_model = 'planted' WHERE id = ${settings};
+       UPDATE org SET name = 'planted', contact_name = 'planted' WHERE id = ${copied};
+       DELETE FROM org_user WHERE user_id = ${copied} AND org_id = ${copied}`,
+    );
+    const found = await sweepNow();
+    expect(found.mismatches.map((m) => `${m.table} ${m.key} ${m.kind} ${m.columns.join()}`).sort()).toEqual([
+      `org ${copied} different name,contact_name`,
+      `org_user ${copied} missing `,
+      `settings ${born} different llm_model`,
+    ]);
+    expect(await repair(stream.ctx, stream.applier, found.mismatches, 'blue')).toBe(2);
+    expect((await sweepNow()).mismatches).toEqual([]);
+    writing.resume();
+  });
+});
+
+/** Moves serving back to blue, as a revert does, and starts the forward stream at what blue had written before. */
+async function blueAgain(pair: Pair, former: GreenServing): Promise<ForwardStream> {
+  const { ctx } = former;
+  const generation = ctx.claim().generation + 1n;
+  await former.drained();
+  await withClient(pair.green.urls.sync, async (green) => {
+    await fillVacantKeys(green, ctx);
+    await former.drained();
+    await former.stop();
+    await withClient(pair.blue.urls.sync, async (blue) => {
+      const l = formatLsn((await identify(blue)).flushedLsn);
+      await green.query('BEGIN');
+      await setFence(green, ctx, 'green', 'closed');
+      await green.query(`UPDATE orchestrator.side SET generation = $1, role = 'standby'`, [generation]);
+      await green.query(`UPDATE orchestrator.progress SET lsn = $1 WHERE direction = 'forward'`, [l]);
+      await green.query('COMMIT');
+      await blue.query('BEGIN');
+      await setFence(blue, ctx, 'blue', 'open');
+      await blue.query(`UPDATE orchestrator.side SET generation = $1, role = 'serving'`, [generation]);
+      await blue.query('COMMIT');
+      await alignSequences(blue, green, ctx);
+    });
+  });
+  ctx.setClaim({ generation });
+  return streamOf(pair, ctx);
+}
