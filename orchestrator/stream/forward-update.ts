@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { columnsOf, KEY_COLUMN, SOURCE_COLUMNS, type SourceColumn } from '../../src/mapping/columns.ts';
 import { ident } from '../../src/mapping/identifier.ts';
-import { type Relations, SOURCE_LIST, usFromText } from '../../src/mapping/sql.ts';
+import type { Relations } from '../../src/mapping/sql.ts';
 import type { Value } from './change.ts';
 import { columnArrays } from './text-array.ts';
 
@@ -23,78 +23,64 @@ const comparable = (column: SourceColumn, sql: string): string =>
   TEXT_EQUAL.has(column.type) ? sql : `${sql}::text`;
 
 /** The new value: what was sent, or what is there when it was not sent because it did not change. */
-const incoming = (column: SourceColumn, current: string, masked: boolean): string => {
-  const sent = `x.${ident(column.name)}`;
+const incoming = (column: SourceColumn, current: string, from: string, masked: boolean): string => {
+  const sent = `${from}.${ident(column.name)}`;
   if (!masked) return sent;
-  return `CASE WHEN x.absent & ${1n << BigInt(SOURCE_COLUMNS.indexOf(column))} <> 0 THEN ${current} ELSE ${sent} END`;
+  return `CASE WHEN ${from}.absent & ${1n << BigInt(SOURCE_COLUMNS.indexOf(column))} <> 0 THEN ${current} ELSE ${sent} END`;
 };
 
-const differ = (columns: readonly SourceColumn[], alias: string, masked: boolean): string =>
+const differ = (columns: readonly SourceColumn[], to: string, from: string, masked: boolean): string =>
   columns
     .map((c) => {
-      const current = `${alias}.${ident(c.as)}`;
-      return `${comparable(c, current)} IS DISTINCT FROM ${comparable(c, incoming(c, current, masked))}`;
+      const current = `${to}.${ident(c.as)}`;
+      return `${comparable(c, current)} IS DISTINCT FROM ${comparable(c, incoming(c, current, from, masked))}`;
     })
     .join('\n        OR ');
 
 const settings = columnsOf('settings');
 const userFacts = columnsOf('user').filter((c) => c.name !== KEY_COLUMN);
-const key = columnsOf('user').filter((c) => c.name === KEY_COLUMN);
+const userKey = columnsOf('user').filter((c) => c.name === KEY_COLUMN);
 
 /**
  * The facts of mapped rows, in one statement: settings and user rows that differ are updated, everything that needs
  * more (rows that are not mapped, other keys) comes back. Rows that are equal already are not written.
  *
- * $1 … the columns as text arrays; then, masked, which columns were not sent; then whether to look for users that
- * have no settings row of their own, which only a side that has served can hold.
+ * $1 … the columns as arrays of their own types; then which columns were not sent, when some were not; then whether to
+ * look for users that have no settings row of their own, which only a side that has served can hold.
  */
 const update = (r: Relations, masked: boolean): string => {
   const next = SOURCE_COLUMNS.length + 1;
-  const absent = masked ? `$${next}::bigint[]` : `'{}'::bigint[]`;
+  const absent = masked ? `, $${next}::bigint[]` : '';
   const served = `$${masked ? next + 1 : next}::boolean`;
   return `
   WITH x AS MATERIALIZED (
-    SELECT ${SOURCE_LIST}, ${masked ? 'us.absent' : '0::bigint AS absent'},
-           u."id" IS NOT NULL AS mapped,
-           u.${ident(KEY_COLUMN)} AS old_key,
-           ${userFacts.map((c) => `u.${ident(c.as)} AS ${ident(`old_${c.as}`)}`).join(', ')},
-           CASE WHEN u."id" IS NULL THEN NULL WHEN l.k IS NULL THEN u."id" ELSE l.settings_id END AS own_settings
-    FROM ${masked ? maskedSource(absent) : usFromText()}
+    SELECT u."id" IS NOT NULL AS mapped,
+           ${userKey.map((c) => `u.${ident(c.as)} IS DISTINCT FROM ${incoming(c, `u.${ident(c.as)}`, 'us', masked)}`).join(' OR ')} AS rekeyed,
+           u."id" IS NOT NULL AND (${differ(userFacts, 'u', 'us', masked)}) AS told,
+           CASE WHEN u."id" IS NULL THEN NULL WHEN l.k IS NULL THEN u."id" ELSE l.settings_id END AS own_settings,
+           us.*
+    FROM unnest(${SOURCE_COLUMNS.map((c, i) => `$${1 + i}::${c.type}[]`).join(', ')}${absent})
+      AS us(${SOURCE_COLUMNS.map((c) => ident(c.name)).join(', ')}${masked ? ', absent' : ''})
     LEFT JOIN ${r.user} AS u ON u."id" = us."id"
     LEFT JOIN ${r.link} AS l ON l.k = us."id"
   ), settings AS (
     UPDATE ${r.settings} AS s
-    SET ${settings.map((c) => `${ident(c.as)} = ${incoming(c, `s.${ident(c.as)}`, masked)}`).join(', ')}
+    SET ${settings.map((c) => `${ident(c.as)} = ${incoming(c, `s.${ident(c.as)}`, 'x', masked)}`).join(', ')}
     FROM x
     WHERE s."id" = x.own_settings
-      AND (${differ(settings, 's', masked)})
+      AND (${differ(settings, 's', 'x', masked)})
   ), facts AS (
     UPDATE ${r.user} AS u
-    SET ${userFacts.map((c) => `${ident(c.as)} = ${incoming(c, `u.${ident(c.as)}`, masked)}`).join(', ')}
+    SET ${userFacts.map((c) => `${ident(c.as)} = ${incoming(c, `u.${ident(c.as)}`, 'x', masked)}`).join(', ')}
     FROM x
-    WHERE u."id" = x."id" AND x.mapped
-      AND (${userFacts.map((c) => differOld(c, masked)).join(' OR ')})
+    WHERE u."id" = x."id" AND x.told
   )
-  SELECT x."id", x.mapped,
-         ${key.map((c) => `x.old_key IS DISTINCT FROM ${incoming(c, 'x.old_key', masked)}`).join(' OR ')} AS rekeyed,
+  SELECT x."id", x.mapped, x.rekeyed,
          ${served} AND x.mapped AND NOT EXISTS (SELECT FROM ${r.settings} AS s WHERE s."id" = x.own_settings) AS homeless
   FROM x
   WHERE NOT x.mapped
-     OR ${key.map((c) => `x.old_key IS DISTINCT FROM ${incoming(c, 'x.old_key', masked)}`).join(' OR ')}
+     OR x.rekeyed
      OR ${served} AND NOT EXISTS (SELECT FROM ${r.settings} AS s WHERE s."id" = x.own_settings)`;
-};
-
-const differOld = (c: SourceColumn, masked: boolean): string => {
-  const old = `x.${ident(`old_${c.as}`)}`;
-  return `${comparable(c, old)} IS DISTINCT FROM ${comparable(c, incoming(c, old, masked))}`;
-};
-
-/** `usFromText` with one more array: a bit a declared column that was not sent. */
-const maskedSource = (absent: string): string => {
-  const arrays = SOURCE_COLUMNS.map((_, i) => `$${1 + i}::text[]`).join(', ');
-  const names = SOURCE_COLUMNS.map((c) => ident(c.name)).join(', ');
-  const casts = SOURCE_COLUMNS.map((c) => `t.${ident(c.name)}::${c.type} AS ${ident(c.name)}`).join(', ');
-  return `(SELECT ${casts}, t.absent FROM unnest(${arrays}, ${absent}) AS t(${names}, absent)) AS us`;
 };
 
 const statements = new WeakMap<Relations, { readonly plain: string; readonly masked: string }>();

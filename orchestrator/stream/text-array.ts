@@ -9,15 +9,17 @@ function element(value: Value): string {
 }
 
 /**
- * One array literal a column, over rows of text: what `usFromText` takes. NULL stands for an absent value, too.
+ * One array literal a column, over rows of text. NULL stands for an absent value, too; `unnest` pads shorter arrays
+ * with NULL, so NULLs at the end of a column (for many columns: all of it) are left out.
  * Built here and not by the driver, which looks at every element again to learn its type.
  */
 export function columnArrays(rows: readonly (readonly Value[])[], columns: number): string[] {
   const arrays = new Array<string>(columns);
   for (let c = 0; c < columns; c++) {
+    let last = rows.length - 1;
+    while (last >= 0 && (rows[last]?.[c] ?? null) === null) last -= 1;
     let text = '{';
-    for (let r = 0; r < rows.length; r++)
-      text += r === 0 ? element(rows[r]?.[c]) : `,${element(rows[r]?.[c])}`;
+    for (let r = 0; r <= last; r++) text += r === 0 ? element(rows[r]?.[c]) : `,${element(rows[r]?.[c])}`;
     arrays[c] = `${text}}`;
   }
   return arrays;
