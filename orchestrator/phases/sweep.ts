@@ -1,6 +1,6 @@
 import { failpoint } from '../errors/failpoint.ts';
 import { connect } from '../pg/connect.ts';
-import type { Side } from '../pg/side.ts';
+import { SIDES, type Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import type { VerifyDocument } from '../state/documents.ts';
 import { storeSweep } from '../verify/last-sweep.ts';
@@ -77,6 +77,8 @@ function report(ctx: Context, result: SweepResult, deltaKeys: number | undefined
         result.mismatches.filter((m) => m.table === table && m.kind === kind).length,
       );
   }
+  for (const side of SIDES)
+    metrics.set('schema_drift', { side }, result.voided.some((line) => line.startsWith(`${side} `)) ? 1 : 0);
   metrics.set('verify_delta_keys', {}, deltaKeys);
   for (const [reason, rows] of Object.entries(result.parked)) metrics.set('parked_rows', { reason }, rows);
   if (result.clean) metrics.set('verify_last_success_timestamp_seconds', {}, Date.now() / 1000);

@@ -11,7 +11,7 @@ import { type CatalogDigests, catalogChanges, type SweepResult } from './sweep.t
 const STORE = `
   INSERT INTO orchestrator.sweep
     (generation, lsn, catalog_digest, started_at, clean, void, rows_compared, result)
-  VALUES ($1, $2::pg_lsn, $3::jsonb, $4::timestamptz, $5, $6, $7, $8::jsonb)`;
+  VALUES ($1, $2::pg_lsn, $3::jsonb, clock_timestamp() - make_interval(secs => $4), $5, $6, $7, $8::jsonb)`;
 
 /** Stores a sweep on green, in a transaction of its own under the claim (I10). */
 export async function storeSweep(
@@ -26,7 +26,8 @@ export async function storeSweep(
       result.generation.toString(),
       result.lsn,
       JSON.stringify(result.catalog),
-      result.startedAt.toISOString(),
+      // On green's clock, which is also the one that tells how old a sweep is.
+      result.durationSeconds,
       result.clean,
       result.voided.length > 0,
       result.rowsCompared,

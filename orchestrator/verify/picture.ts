@@ -32,6 +32,7 @@ export interface Picture {
 /** How often a cut may come too late, or a slot wait in vain for open transactions, before the sweep gives up. */
 const ATTEMPTS = 5;
 const LOCK_TIMEOUT_MS = 10_000;
+const ABANDONED_CUT_MS = 5_000;
 
 /**
  * Takes the picture of both sides at one LSN (DESIGN 6): a temporary slot on the serving side gives a snapshot and its
@@ -76,6 +77,7 @@ async function tryPicture(
     return client;
   };
   let slot: OpenSlot | undefined;
+  let pending: Promise<Frozen> | undefined;
   try {
     // Everything is connected beforehand: the applier waits for one round trip only.
     const servingHolder = await hold(serving);
@@ -86,19 +88,18 @@ async function tryPicture(
       const name = await freezePicture(standbyHolder);
       return { standby: name, control: controlHolder ? await freezePicture(controlHolder) : name };
     };
-    const { cut } = await applier.holdBack(async () => {
-      let frozen: Promise<Frozen> | undefined;
+    await applier.holdBack(async () => {
       slot = await createSlot(ctx, serving, {
         name: `${ctx.names.slot[serving]}_${randomBytes(2).toString('hex')}`,
         temporary: true,
         lockTimeoutMs: LOCK_TIMEOUT_MS,
         onConsistentPoint: (lsn) => {
-          frozen = applier.cutBefore(lsn, freezeStandby);
-          frozen.catch(() => {});
+          pending = applier.cutBefore(lsn, freezeStandby);
+          pending.catch(() => {});
         },
       });
-      return { cut: frozen };
     });
+    const cut: Promise<Frozen> | undefined = pending;
     if (slot === undefined || cut === undefined) throw new Error('a slot without a consistent point');
     // The cut ends at the first transaction at or after the point: on an idle server that is this one.
     await emitMark(ctx, serving);
@@ -115,6 +116,11 @@ async function tryPicture(
   } catch (error) {
     await slot?.release().catch(() => {});
     await endAll(holders);
+    // A cut that nobody waits for any more would be in the way of the next one: let it pass.
+    if (pending !== undefined) {
+      await emitMark(ctx, serving).catch(() => {});
+      await Promise.race([pending.catch(() => {}), delay(ABANDONED_CUT_MS)]);
+    }
     throw error;
   }
 }

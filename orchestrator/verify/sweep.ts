@@ -51,7 +51,6 @@ export interface SweepResult {
   /** Why the sweep proves nothing: definitions that changed while it ran. */
   readonly voided: readonly string[];
   readonly catalog: CatalogDigests;
-  readonly startedAt: Date;
   readonly durationSeconds: number;
 }
 
@@ -64,7 +63,6 @@ const CHUNK_ROWS = 25_000;
  * @throws OrchestrateError when the picture cannot be taken or a side is lost; the old delta is still good then.
  */
 export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepResult> {
-  const startedAt = new Date();
   const clock = performance.now();
   const { serving, applier } = options;
   const generation = ctx.claim().generation;
@@ -99,7 +97,6 @@ export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepR
       parked: tally.parked,
       voided,
       catalog,
-      startedAt,
       durationSeconds: (performance.now() - clock) / 1000,
     };
   } finally {
