@@ -13,6 +13,7 @@ export interface CopyProgress {
   readonly rate: number | null;
   /** When the copy is expected to end, ISO 8601 by green's clock; null when unknown or finished. */
   readonly eta: string | null;
+  readonly etaSeconds: number | null;
 }
 
 /**
@@ -42,6 +43,7 @@ const READ = `
   SELECT t.done::text, (t.done + t.pending)::text AS expected, t.bytes::text, t.chunks_done::integer,
          t.chunks::integer,
          CASE WHEN t.pending > 0 THEN s.rate::double precision END AS rate,
+         CASE WHEN t.pending > 0 AND s.rate > 0 THEN (t.pending / s.rate)::double precision END AS eta_seconds,
          CASE WHEN t.pending > 0 AND s.rate > 0 THEN
            to_char((clock_timestamp() + least(t.pending / s.rate, 1e9) * interval '1 second') AT TIME ZONE 'UTC',
                    'YYYY-MM-DD"T"HH24:MI:SS"Z"')
@@ -58,6 +60,7 @@ const NOTHING: CopyProgress = {
   chunks: 0,
   rate: null,
   eta: null,
+  etaSeconds: null,
 };
 
 /** Reads the progress from any session on green, also before there is anything to read. */
@@ -75,6 +78,7 @@ export async function readCopyProgress(
     chunks: number;
     rate: number | null;
     eta: string | null;
+    eta_seconds: number | null;
   }>(READ);
   const row = rows[0];
   if (row === undefined || row.chunks === 0) return NOTHING;
@@ -86,6 +90,7 @@ export async function readCopyProgress(
     chunks: row.chunks,
     rate: row.rate,
     eta: row.eta,
+    etaSeconds: row.eta_seconds,
   };
 }
 

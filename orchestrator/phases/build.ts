@@ -15,7 +15,7 @@ import { discard } from '../copy/session.ts';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
 import { connect } from '../pg/connect.ts';
-import { formatLsn, type Lsn } from '../pg/lsn.ts';
+import { formatLsn, type Lsn, parseLsn } from '../pg/lsn.ts';
 import { transaction } from '../pg/transaction.ts';
 import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
@@ -25,7 +25,7 @@ export interface BuildOptions {
   readonly connections?: number;
   /** `maintenance_work_mem` of each of them; default 256MB. */
   readonly memory?: string;
-  /** `max_parallel_maintenance_workers` of each of them; default 2. */
+  /** `max_parallel_maintenance_workers` of each of them; default 1. */
   readonly parallelWorkers?: number;
 }
 
@@ -67,7 +67,7 @@ export async function buildPhase(
     const keysAt = (performance.now() - startedAt) / 1_000;
 
     await inParallel(ctx, clients, secondary(ctx, saved));
-    for (const o of saved.filter(isForeignKey)) await restore(ctx, o)(first);
+    await restoreForeignKeys(ctx, first, saved);
     await inParallel(ctx, clients, finishing(ctx, saved));
     await checkAll(first, saved);
     await transaction(first, async () => {
@@ -99,12 +99,36 @@ async function catchUpOnce(
   const until = await newestSnapshot(client);
   if (until === null)
     throw failure('WRONG_PHASE', { expected: 'a copy that has been made', found: 'no chunks of one' });
-  if (!(await isRecomputed(client))) {
+  // With one snapshot alone there is nothing between the pictures; the stream goes on where it would have begun.
+  if (!(await isRecomputed(client)) && (await appliedUpTo(client)) < until) {
     await failpoint('catch-up.before');
     await catchUp(until);
     await failpoint('catch-up.after');
   }
   return { until: formatLsn(until) };
+}
+
+const APPLIED = `
+  SELECT lsn::text AS lsn
+  FROM orchestrator.progress
+  WHERE direction = 'forward'`;
+
+async function appliedUpTo(client: pg.Client): Promise<Lsn> {
+  const { rows } = await client.query<{ lsn: string }>(APPLIED);
+  if (rows[0] === undefined)
+    throw failure('SLOT_MISSING', { expected: 'a stored slot position from prepare', found: 'none' });
+  return parseLsn(rows[0].lsn);
+}
+
+/** Not validated yet, so it takes no time: all of them at once. */
+async function restoreForeignKeys(
+  ctx: Context,
+  client: pg.Client,
+  saved: readonly SavedObject[],
+): Promise<void> {
+  const missing: SavedObject[] = [];
+  for (const o of saved.filter(isForeignKey)) if (!(await isThere(client, o))) missing.push(o);
+  if (missing.length > 0) await step(ctx, client, missing.map(restoreOf).join(';\n'));
 }
 
 /**
@@ -229,7 +253,7 @@ async function openBuilder(ctx: Context, options: BuildOptions): Promise<pg.Clie
     settings: {
       maintenance_work_mem: options.memory ?? '256MB',
       work_mem: '64MB',
-      max_parallel_maintenance_workers: `${options.parallelWorkers ?? 2}`,
+      max_parallel_maintenance_workers: `${options.parallelWorkers ?? 1}`,
       jit: 'off',
     },
   });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import os from 'node:os';
+import type pg from 'pg';
 import { planRanges } from '../copy/bounds.ts';
 import { bindPending, type ChunkResult, countChunks, insertChunks, type Snapshot } from '../copy/chunks.ts';
 import { saveAndDrop } from '../copy/constraints.ts';
@@ -8,13 +9,15 @@ import { agreedFormat } from '../copy/format.ts';
 import { Pace } from '../copy/pace.ts';
 import { readCopyProgress, reportCopyProgress } from '../copy/progress.ts';
 import { discard, openReader, openWriter, SnapshotGone } from '../copy/session.ts';
+import { type WalReading, walShortfall } from '../copy/wal-budget.ts';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
+import { connect } from '../pg/connect.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import { transaction } from '../pg/transaction.ts';
 import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
-import { createSlot, inspectSlot, type OpenSlot } from '../stream/slot.ts';
+import { createSlot, inspectSlot, type OpenSlot, type SlotInfo } from '../stream/slot.ts';
 
 export interface CopyOptions {
   /** Sessions on each side that copy at the same time; default 2. */
@@ -80,19 +83,16 @@ async function newerSnapshot(ctx: Context): Promise<OpenSlot> {
 async function copyUnder(ctx: Context, open: OpenSlot, options: CopyOptions): Promise<void> {
   const workers = options.workers ?? 2;
   const snapshot: Snapshot = { name: open.snapshot, lsn: formatLsn(open.consistentPoint) };
-  await checkSource(ctx, open);
-  const format = await plan(ctx, snapshot, workers);
+  const format = await plan(ctx, open, snapshot, workers);
 
   const stop = new AbortController();
-  const signal = AbortSignal.any([ctx.signal, stop.signal]);
-  const report = progressReporter(ctx);
   const work = {
     snapshot,
     format,
     pace: new Pace(options.maxRateBytes),
-    signal,
+    signal: AbortSignal.any([ctx.signal, stop.signal]),
     shouldPause: pauseReporter(ctx, options.shouldPause ?? (async () => undefined)),
-    onChunk: report,
+    onChunk: progressReporter(ctx),
   };
   let failed: { readonly error: unknown } | undefined;
   const copiers = Array.from({ length: workers }, (_, i) =>
@@ -107,48 +107,20 @@ async function copyUnder(ctx: Context, open: OpenSlot, options: CopyOptions): Pr
   if (failed !== undefined) throw failed.error;
 }
 
-const STORED = `
-  SELECT system_identifier, timeline, slot
-  FROM orchestrator.progress
-  WHERE direction = 'forward'`;
-
-/** The rows of a snapshot belong to the server and the slot whose changes will be replayed over them (I13). */
-async function checkSource(ctx: Context, open: OpenSlot): Promise<void> {
-  const stored = await onGreen(ctx, async (green) => {
-    const { rows } = await green.query<{ system_identifier: string; timeline: number; slot: string }>(STORED);
-    return rows[0];
-  });
-  if (stored === undefined)
-    throw failure('SLOT_MISSING', { expected: 'a stored slot position from prepare', found: 'none' });
-  if (stored.system_identifier !== open.systemIdentifier || stored.timeline !== open.timeline)
-    throw failure('IDENTITY_CHANGED', {
-      message: 'blue is not the server that the first snapshot came from',
-      expected: `system ${stored.system_identifier}, timeline ${stored.timeline}`,
-      found: `system ${open.systemIdentifier}, timeline ${open.timeline}`,
-    });
-  const reader = await openReader(ctx, { name: open.snapshot, lsn: '' });
-  try {
-    const info = await inspectSlot(reader, stored.slot);
-    if (info === null)
-      throw failure('SLOT_MISSING', { expected: `slot ${stored.slot} on blue`, found: 'none' });
-    if (info.lost)
-      throw failure('SLOT_LOST', {
-        expected: 'WAL since the first snapshot',
-        found: `wal_status ${info.walStatus}`,
-      });
-  } finally {
-    await discard(reader);
-  }
-}
-
 /**
  * Cuts the table into chunks and takes the indexes and constraints away, once, in one transaction; says in the same
  * breath under which snapshot everything pending is going to be copied.
  */
-async function plan(ctx: Context, snapshot: Snapshot, workers: number): Promise<'binary' | 'text'> {
+async function plan(
+  ctx: Context,
+  open: OpenSlot,
+  snapshot: Snapshot,
+  workers: number,
+): Promise<'binary' | 'text'> {
   const reader = await openReader(ctx, snapshot);
   try {
     return await onGreen(ctx, async (green) => {
+      await checkSource(reader, green, open);
       const format = await agreedFormat(reader, green, ctx);
       await failpoint('plan.before');
       await transaction(green, async () => {
@@ -162,21 +134,46 @@ async function plan(ctx: Context, snapshot: Snapshot, workers: number): Promise<
       });
       await failpoint('plan.after');
       const { rowsExpected, chunks, chunksDone } = await readCopyProgress(green);
-      ctx.log.info({ rowsExpected, chunks, chunksDone, workers, format, lsn: snapshot.lsn }, 'copy started');
-      await ctx.journal('copy', {
-        started: true,
-        rowsExpected,
-        chunks,
-        chunksDone,
-        workers,
-        format,
-        snapshot: snapshot.lsn,
-      });
+      const facts = { rowsExpected, chunks, chunksDone, workers, format, snapshot: snapshot.lsn };
+      ctx.log.info(facts, 'copy started');
+      await ctx.journal('copy', { started: true, ...facts });
       return format;
     });
   } finally {
     await discard(reader);
   }
+}
+
+const STORED = `
+  SELECT system_identifier, timeline, slot
+  FROM orchestrator.progress
+  WHERE direction = 'forward'`;
+
+/** The rows of a snapshot belong to the server and the slot whose changes will be replayed over them (I13). */
+async function checkSource(reader: pg.Client, green: pg.Client, open: OpenSlot): Promise<void> {
+  const { rows } = await green.query<{ system_identifier: string; timeline: number; slot: string }>(STORED);
+  const stored = rows[0];
+  if (stored === undefined)
+    throw failure('SLOT_MISSING', { expected: 'a stored slot position from prepare', found: 'none' });
+  if (stored.system_identifier !== open.systemIdentifier || stored.timeline !== open.timeline)
+    throw failure('IDENTITY_CHANGED', {
+      message: 'blue is not the server that the first snapshot came from',
+      expected: `system ${stored.system_identifier}, timeline ${stored.timeline}`,
+      found: `system ${open.systemIdentifier}, timeline ${open.timeline}`,
+    });
+  await checkSlot(reader, stored.slot);
+}
+
+/** @returns the slot, whose WAL must still be there. @throws OrchestrateError SLOT_MISSING, SLOT_LOST. */
+async function checkSlot(blue: pg.Client, name: string): Promise<SlotInfo> {
+  const info = await inspectSlot(blue, name);
+  if (info === null) throw failure('SLOT_MISSING', { expected: `slot ${name} on blue`, found: 'none' });
+  if (info.lost)
+    throw failure('SLOT_LOST', {
+      expected: 'all WAL since the first snapshot',
+      found: `wal_status ${info.walStatus}`,
+    });
+  return info;
 }
 
 /** Says once when the copy begins to wait, and once when it goes on. */
@@ -197,34 +194,53 @@ function pauseReporter(
 }
 
 const REPORT_EVERY_MS = 1_000;
+const LOOK_AT_SLOT_EVERY_MS = 5_000;
 
 /** Reports progress after chunks, at most once a second: the gauges come from the chunks on green. */
 function progressReporter(ctx: Context): (worker: string, result: ChunkResult) => Promise<void> {
-  let lastAt = 0;
+  let reportedAt = 0;
+  let lookedAt = performance.now();
+  let first: WalReading | undefined;
+  let warned = false;
   return async (worker, result) => {
     ctx.log.debug(
       { worker, rows: result.rows, bytes: result.bytes, seconds: result.seconds },
       'chunk copied',
     );
-    if (performance.now() - lastAt < REPORT_EVERY_MS) return;
-    lastAt = performance.now();
+    const now = performance.now();
+    if (now - reportedAt < REPORT_EVERY_MS) return;
+    reportedAt = now;
     const progress = await onGreen(ctx, (green) => reportCopyProgress(green, ctx));
-    ctx.log.info(
-      {
-        rowsDone: progress.rowsDone,
-        rowsExpected: progress.rowsExpected,
-        rate: progress.rate,
-        eta: progress.eta,
-      },
-      'copying',
-    );
+    const { rowsDone, rowsExpected, rate, eta } = progress;
+    ctx.log.info({ rowsDone, rowsExpected, rate, eta }, 'copying');
+    if (now - lookedAt < LOOK_AT_SLOT_EVERY_MS) return;
+    lookedAt = now;
+    // A slot that is lost cannot be followed up: every further row would be copied in vain.
+    const info = await onBlue(ctx, (blue) => checkSlot(blue, ctx.names.slot.blue));
+    const latest = {
+      at: now,
+      safeBytes: info.safeWalBytes === undefined ? undefined : Number(info.safeWalBytes),
+    };
+    first ??= latest;
+    const shortfall = walShortfall(first, latest, progress.etaSeconds);
+    if (shortfall === null || warned) return;
+    warned = true;
+    const facts = { safe_wal_bytes: latest.safeBytes, eta, short_by_seconds: Math.round(shortfall) };
+    ctx.log.warn(facts, 'the slot will be lost before the copy ends: raise max_slot_wal_keep_size on blue');
+    await ctx.journal('copy', { slot_will_be_lost: true, ...facts });
   };
 }
 
-async function onGreen<T>(
-  ctx: Context,
-  work: (green: Awaited<ReturnType<typeof openWriter>>) => Promise<T>,
-): Promise<T> {
+async function onBlue<T>(ctx: Context, work: (blue: pg.Client) => Promise<T>): Promise<T> {
+  const blue = await connect(ctx.endpoints.blue, { purpose: 'copy-watch' });
+  try {
+    return await work(blue);
+  } finally {
+    await discard(blue);
+  }
+}
+
+async function onGreen<T>(ctx: Context, work: (green: pg.Client) => Promise<T>): Promise<T> {
   const green = await openWriter(ctx);
   try {
     return await work(green);

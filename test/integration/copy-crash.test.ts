@@ -32,6 +32,10 @@ const fill = (n: number): Promise<void> =>
      ANALYZE user_settings`,
   );
 
+/** As after a resume: the stored position is before the newest snapshot. */
+const somethingToCatchUp = (): Promise<void> =>
+  execute(pair.green.urls.sync, `UPDATE orchestrator.progress SET lsn = '0/1'`);
+
 /** How often each org row was written: every row has one version, from one transaction a chunk. */
 const versionsPerChunk = () =>
   rows<{ rows: number; transactions: number }>(
@@ -94,6 +98,7 @@ describe('a process that is killed', () => {
     const { ctx, slot, built } = await prepared(pair);
     await copyPhase(ctx, slot);
     await slot.release();
+    await somethingToCatchUp();
     for (const failpoint of [
       'build.before:crash:1',
       'build.after:crash:1',
@@ -275,6 +280,7 @@ describe('histories', () => {
     const { ctx, slot, built } = await prepared(pair);
     await copyPhase(ctx, slot);
     await slot.release();
+    await somethingToCatchUp();
     // Rows 5 and 6 as an interrupted history may leave them: parked, and no holder.
     await buildPhase(ctx, () =>
       execute(
