@@ -1,9 +1,10 @@
 import type { Settings } from '../config/settings.ts';
+import { asFailure } from '../errors/as-failure.ts';
 import { CATALOGUE } from '../errors/catalogue.ts';
 import type { ErrorDocument } from '../errors/failure.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import type { Command, Result } from './command.ts';
-import { asFailure, reportFailure, scrubbed } from './failure-report.ts';
+import { reportFailure, scrubbed } from './failure-report.ts';
 import { givenOptions } from './flags.ts';
 import { parseCommandLine } from './program.ts';
 import { createTerminal, type Terminal, type TerminalOptions } from './terminal.ts';

@@ -1,23 +1,6 @@
 import type { ErrorDocument } from '../errors/failure.ts';
-import { failure, OrchestrateError } from '../errors/failure.ts';
-import { isTransient, sqlState } from '../errors/sqlstate.ts';
 import { scrub } from '../log/redact.ts';
 import type { Style } from './terminal.ts';
-
-/**
- * Any error as one of the catalogue. A server's message can quote a value of the row it refused, so of a server's
- * error only the SQLSTATE is told.
- */
-export function asFailure(error: unknown): OrchestrateError {
-  if (error instanceof OrchestrateError) return error;
-  const state = sqlState(error);
-  if (isTransient(error)) return failure('TRANSIENT', { found: state ?? 'a lost connection', cause: error });
-  const message = error instanceof Error ? error.message : 'something that is no error was thrown';
-  return failure('INTERNAL', {
-    found: state === undefined ? scrub(message).slice(0, 200) : `error ${state}`,
-    cause: error,
-  });
-}
 
 /** What may be printed of an error's document. */
 export function scrubbed(document: ErrorDocument): ErrorDocument {

@@ -28,7 +28,10 @@ export class OrchestrateError extends Error {
   readonly detail: FailureDetail;
 
   constructor(code: ErrorCode, detail: FailureDetail) {
-    super(detail.message ?? CATALOGUE[code].meaning, detail.cause === undefined ? {} : { cause: detail.cause });
+    super(
+      detail.message ?? CATALOGUE[code].meaning,
+      detail.cause === undefined ? {} : { cause: detail.cause },
+    );
     this.code = code;
     this.detail = detail;
   }

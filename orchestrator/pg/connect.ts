@@ -88,7 +88,11 @@ export async function connect(endpoint: Endpoint, options: ConnectOptions): Prom
 
 /** A pool of such sessions. */
 export function createPool(endpoint: Endpoint, options: ConnectOptions & { max: number }): pg.Pool {
-  const pool = new pg.Pool({ ...clientConfig(endpoint, options), max: options.max, idleTimeoutMillis: 30_000 });
+  const pool = new pg.Pool({
+    ...clientConfig(endpoint, options),
+    max: options.max,
+    idleTimeoutMillis: 30_000,
+  });
   pool.on('error', () => {});
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;

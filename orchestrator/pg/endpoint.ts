@@ -73,7 +73,7 @@ function tlsOptions(
   params: URLSearchParams,
   invalid: (expected: string, found: string) => never,
 ): ConnectionOptions | false {
-  const loopback = host === 'localhost' || host === '::1' || /^127\./.test(host);
+  const loopback = host === 'localhost' || host === '::1' || host.startsWith('127.');
   const mode = params.get('sslmode') ?? (loopback ? 'disable' : 'verify-full');
   if (!SSL_MODES.includes(mode)) return invalid(`sslmode among ${SSL_MODES.join(', ')}`, mode);
   if (mode === 'disable') return false;

@@ -1,5 +1,5 @@
-import { failure, OrchestrateError } from '../errors/failure.ts';
-import { isTransient } from '../errors/sqlstate.ts';
+import { asFailure } from '../errors/as-failure.ts';
+import { failure, type OrchestrateError } from '../errors/failure.ts';
 import { handoverFrom } from '../pg/side.ts';
 import { abort } from '../phases/abort.ts';
 import { finalize } from '../phases/finalize.ts';
@@ -27,9 +27,15 @@ const MEANINGFUL: Readonly<Record<ClaimedRequest['command'], readonly Phase[]>> 
  */
 export async function answer(runner: Runner, request: ClaimedRequest): Promise<Outcome> {
   const { state } = await runner.state();
-  await runner.ctx.journal('request', { request: request.id, command: request.command, phase: state.phase });
+  const { reason } = request.options;
+  await runner.ctx.journal('request', {
+    request: request.id,
+    command: request.command,
+    phase: state.phase,
+    ...(reason === undefined ? {} : { reason }),
+  });
   let outcome: Outcome;
-  let ends: unknown;
+  let ends: OrchestrateError | undefined;
   try {
     if (!MEANINGFUL[request.command].includes(state.phase))
       throw failure('WRONG_PHASE', {
@@ -39,22 +45,16 @@ export async function answer(runner: Runner, request: ClaimedRequest): Promise<O
       });
     outcome = await carryOut(runner, request);
   } catch (error) {
-    const known =
-      error instanceof OrchestrateError
-        ? error
-        : failure(isTransient(error) ? 'TRANSIENT' : 'INTERNAL', {
-            ...(error instanceof Error ? { message: error.message } : {}),
-            cause: error,
-          });
+    const known = asFailure(error);
     outcome = { exit: known.entry.exit, document: { error: known.toDocument(runner.sync?.serving) } };
-    if (runner.lease.signal.aborted || known.code === 'STALE_EPOCH') ends = error;
+    if (runner.lease.signal.aborted || known.code === 'STALE_EPOCH') ends = known;
   }
   if (request.id !== '0')
     await (runner.controlGone
       ? announceOutcome(runner.control.clients.green, request.id, outcome)
       : finishRequest(runner.control.clients.green, request.id, outcome)
     ).catch((error: unknown) => {
-      ends ??= error;
+      ends ??= asFailure(error);
     });
   if (ends) throw ends;
   return outcome;
@@ -85,6 +85,15 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
       return result;
     }
     case 'abort': {
+      // Refused before anything is touched: the stream goes on.
+      if (runner.ctx.claim().generation > 0n)
+        throw failure('WRONG_PHASE', {
+          message: 'abort has no meaning once a handover has been decided',
+          expected: 'no decision',
+          found: `generation ${runner.ctx.claim().generation}`,
+          fix: 'orchestrate revert, or orchestrate finalize',
+          serving: runner.sync?.serving,
+        });
       await runner.endSync();
       const result = await abort(runner.ctx);
       runner.controlGone = result.exit === 0;

@@ -35,6 +35,17 @@ export interface ControlOptions {
 /** A context without sessions or lease: for commands that only read, and for preflight. */
 export function contextOf(options: ControlOptions, claim: () => Claim, green?: pg.Pool): Context {
   const { migration, schemas, endpoints, log, metrics, signal } = options;
+  let last: Promise<void> = Promise.resolve();
+  const write = async (event: string, detail: Readonly<Record<string, unknown>>): Promise<void> => {
+    if (!green) return;
+    const client = await green.connect();
+    try {
+      await appendJournal(client, claim(), event, detail);
+      await client.query(`SELECT pg_notify('orchestrate', 'journal')`);
+    } finally {
+      client.release();
+    }
+  };
   return {
     names: namesOf(migration),
     schemas,
@@ -44,16 +55,12 @@ export function contextOf(options: ControlOptions, claim: () => Claim, green?: p
     metrics,
     signal,
     claim,
-    journal: async (event, detail) => {
+    journal: (event, detail) => {
       log.info(detail, event);
-      if (!green) return;
-      const client = await green.connect();
-      try {
-        await appendJournal(client, claim(), event, detail);
-        await client.query(`SELECT pg_notify('orchestrate', 'journal')`);
-      } finally {
-        client.release();
-      }
+      // One after the other: the journal's order is the order in which things were decided.
+      const written = last.catch(() => {}).then(() => write(event, detail));
+      last = written;
+      return written;
     },
   };
 }

@@ -1,38 +1,19 @@
 import { performance } from 'node:perf_hooks';
-import type { Settings } from '../config/settings.ts';
+import { asFailure } from '../errors/as-failure.ts';
 import { failure, OrchestrateError } from '../errors/failure.ts';
 import { directionFrom, otherSide, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
-import { type Gate, readGates } from '../phases/handover/gates.ts';
-import type { HandoverOptions } from '../phases/handover/options.ts';
-import { predictFreeze } from '../phases/handover/prediction.ts';
 import { Steps } from '../phases/handover/steps.ts';
 import { type AttemptResult, attemptHandover, newAttempt } from '../phases/handover.ts';
 import { holdClaim } from '../state/claim.ts';
 import { type HandoverDocument, STEP_EVENT } from '../state/documents.ts';
-import type { HandoverOptions as Asked } from '../state/request.ts';
 import { changeState } from '../state/store.ts';
-import { canaryRoundTrip } from '../stream/canary.ts';
 import { notRevertible } from '../stream/not-revertible.ts';
-import { driverOf } from '../traffic/choose.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
-import { drift, lastSweep } from '../verify/last-sweep.ts';
+import { drift } from '../verify/last-sweep.ts';
+import { gatesOf, judged, optionsOf } from './judge.ts';
 import { type ClaimedRequest, isCancelled, type Outcome } from './requests.ts';
 import type { Runner } from './runner.ts';
-
-const CANARY_MS = 5_000;
-
-function optionsOf(settings: Settings, asked: Asked): HandoverOptions {
-  return {
-    budgetMs: asked.freezeBudgetMs ?? settings.freezeBudgetMs,
-    maxLagBytes: Number(asked.maxLagBytes ?? settings.maxLagBytes),
-    maxSweepAgeMs: asked.maxSweepAgeMs ?? settings.maxSweepAgeMs,
-    acceptParked: asked.acceptParked ?? settings.acceptParked,
-    dryRun: asked.dryRun,
-    rehearse: asked.rehearse,
-    traffic: driverOf(settings),
-  };
-}
 
 /**
  * A `cutover` or `revert` from its gates to its certificate, and every way it can end (DESIGN 7): `no-go` 3,
@@ -73,8 +54,7 @@ export async function handOver(
     () => gatesOf(runner, options),
     ({ gates: all }) => `${all.filter((g) => g.passed).length}/${all.length}`,
   );
-  const judged = gates.map((g) => ({ name: g.name, passed: g.passed, detail: g.detail }));
-  const facts = { gates: judged, predicted_seconds: predictedMs / 1000 };
+  const facts = { gates: judged(gates), predicted_seconds: predictedMs / 1000 };
   const closed = gates.filter((g) => !g.passed);
   if (closed.length > 0) {
     await count(runner, kind, 'no-go', id, { gates: closed.map((g) => g.name) });
@@ -91,7 +71,7 @@ export async function handOver(
         outcome: 'no-go',
         ...facts,
         error: error.toDocument(),
-        next_steps: closed.map((g) => g.fix),
+        next_steps: ['orchestrate status', `orchestrate ${kind} --dry-run`],
       }),
     };
   }
@@ -229,7 +209,7 @@ export async function handOver(
       ...swept,
       freeze_seconds: freezeSeconds,
       steps: steps.done,
-      gates: judged,
+      gates: facts.gates,
     });
     await count(runner, kind, 'done', id, { freeze_seconds: freezeSeconds });
     return {
@@ -271,49 +251,6 @@ export async function handOver(
   } finally {
     await Promise.all(pending);
   }
-}
-
-/** Step 1. Except for a dry run, a sweep that is missing, void, too old or without its delta is made anew first. */
-async function gatesOf(
-  runner: Runner,
-  options: HandoverOptions,
-): Promise<{ gates: Gate[]; predictedMs: number; swept: object }> {
-  const { ctx, sync } = runner;
-  if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
-  const { serving, applier } = sync;
-  const { clients } = runner.control;
-  const drifted = () => drift(ctx, clients);
-  let sweep = await lastSweep(clients.green, ctx);
-  const stale =
-    sweep === null ||
-    !sweep.clean ||
-    sweep.void ||
-    sweep.ageSeconds * 1000 > options.maxSweepAgeMs ||
-    applier.delta.lost ||
-    (await drifted()).length > 0;
-  if (stale && !options.dryRun) {
-    await runner.sweep();
-    sweep = await lastSweep(clients.green, ctx);
-  }
-  if (!options.dryRun && sweep?.clean && serving === 'blue') await runner.armReverse();
-  const prediction = predictFreeze(applier.status.lagSeconds, applier.delta.size ?? 0);
-  ctx.metrics.set('freeze_predicted_seconds', {}, prediction.freezeMs / 1000);
-  ctx.metrics.set('freeze_budget_seconds', {}, options.budgetMs / 1000);
-  const gates = await readGates({
-    ctx,
-    kind: serving === 'blue' ? 'cutover' : 'revert',
-    serving,
-    clients,
-    applier: applier.status,
-    delta: { size: applier.delta.size ?? 0, lost: applier.delta.lost },
-    sweep,
-    drift: drifted,
-    canary: () => canaryRoundTrip(ctx, otherSide(serving), clients, CANARY_MS),
-    prediction,
-    options,
-  });
-  const swept = { sweep_lsn: sweep?.lsn ?? null, rows_compared: sweep?.result.rows_compared ?? null };
-  return { gates, predictedMs: prediction.freezeMs, swept };
 }
 
 /** Step 11: the stream T→S starts at L, and a message written on T arrives on S through it. */
@@ -370,10 +307,11 @@ async function count(
   await runner.ctx.journal('handover', { attempt, kind, outcome, ...detail }).catch(() => {});
 }
 
+/** What broke an attempt, as an error that says so: of a server's own error only its SQLSTATE is told. */
 function known(error: unknown, serving: Side): OrchestrateError {
   if (error instanceof OrchestrateError) return error;
   return failure('HANDOVER_ABORTED', {
-    found: error instanceof Error ? error.message : 'an unknown error',
+    found: asFailure(error).detail.found ?? 'an unknown error',
     serving,
     cause: error,
   });

@@ -44,6 +44,7 @@ export class Observer {
   async close(): Promise<void> {
     clearInterval(this.timer);
     await this.looking;
+    if (!this.runner.controlGone) await this.storeCounters().catch(() => {});
     await Promise.all(SIDES.map((side) => this.pools[side].end().catch(() => {})));
   }
 
@@ -128,7 +129,7 @@ export class Observer {
   }
 
   private async remember(): Promise<void> {
-    const { ctx, sync, metrics, paused } = this.runner;
+    const { ctx, sync, metrics, paused, judged } = this.runner;
     const status = sync?.applier.status;
     const body: ObservationBody = {
       lag_seconds: status?.lagSeconds ?? null,
@@ -137,7 +138,10 @@ export class Observer {
       errors: status === undefined ? null : Number(status.error !== undefined),
       delta_keys: sync && !sync.applier.delta.lost ? (sync.applier.delta.size ?? null) : null,
       delta_lost: sync?.applier.delta.lost ?? null,
-      applied_changes: status?.appliedChanges ?? null,
+      changes_per_second: this.rate(status?.appliedChanges),
+      gates: judged?.gates ?? [],
+      predicted_seconds: judged?.predictedSeconds ?? null,
+      budget_seconds: judged?.budgetSeconds ?? null,
       paused,
     };
     metrics.set('verify_delta_keys', {}, body.delta_keys ?? undefined);
@@ -149,6 +153,17 @@ export class Observer {
       [ctx.names.migration, JSON.stringify(body)],
     );
     await this.storeCounters();
+  }
+
+  private before: { changes: number; at: number } | undefined;
+
+  /** Changes applied a second since the last look; null when that is not known. */
+  private rate(changes: number | undefined): number | null {
+    const at = performance.now();
+    const before = this.before;
+    this.before = changes === undefined ? undefined : { changes, at };
+    if (before === undefined || changes === undefined || changes < before.changes) return null;
+    return ((changes - before.changes) * 1000) / (at - before.at);
   }
 
   private async storeCounters(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Settings } from '../config/settings.ts';
-import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
+import { asFailure } from '../errors/as-failure.ts';
+import { hasCode } from '../errors/failure.ts';
 import type { Log } from '../log/log.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { Ended } from '../phases/abort.ts';
@@ -51,11 +52,7 @@ export async function run(
     log.info({ phase: state?.state.phase ?? 'ended' }, 'the migration has ended');
     return { exit };
   } catch (error) {
-    if (error instanceof OrchestrateError) throw error;
-    throw failure('INTERNAL', {
-      cause: error,
-      message: error instanceof Error ? error.message : String(error),
-    });
+    throw asFailure(error);
   } finally {
     await runner.close();
   }

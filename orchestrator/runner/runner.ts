@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Settings } from '../config/settings.ts';
+import { asFailure } from '../errors/as-failure.ts';
 import { connectionFailure } from '../errors/connection.ts';
 import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
 import { isTransient } from '../errors/sqlstate.ts';
@@ -8,22 +9,19 @@ import type { Metrics } from '../metrics/metrics.ts';
 import { label } from '../pg/endpoint.ts';
 import { endpointsOf } from '../pg/endpoints.ts';
 import { otherSide, type Side } from '../pg/side.ts';
-import { buildPhase } from '../phases/build.ts';
-import { copyPhase } from '../phases/copy.ts';
-import { preflight } from '../phases/preflight.ts';
-import { ensureControl, prepare } from '../phases/prepare.ts';
+import { ensureControl } from '../phases/prepare.ts';
 import { sweepPhase } from '../phases/sweep.ts';
 import type { Context } from '../state/context.ts';
 import type { VerifyDocument } from '../state/documents.ts';
 import type { State } from '../state/state.ts';
 import { changeState, readSide, readState, setStopped } from '../state/store.ts';
-import { Applier } from '../stream/applier.ts';
-import { forwardSink } from '../stream/apply.ts';
 import { prepareReverse } from '../stream/reverse-setup.ts';
 import type { OpenSlot } from '../stream/slot.ts';
+import { advance, type Beginning, mustPass } from './advance.ts';
 import { answer } from './answer.ts';
 import { type Control, openControl } from './control.ts';
 import { Inbox } from './inbox.ts';
+import { type Judgement, judge } from './judge.ts';
 import { Lease } from './lease.ts';
 import { Observer } from './observe.ts';
 import { recover } from './recover.ts';
@@ -44,6 +42,8 @@ export interface RunnerOptions {
   readonly mayCopy: boolean;
 }
 
+const JUDGE_EVERY_MS = 10_000;
+
 /** The one process that holds the lease and does the work (DESIGN 4): it brings the run forward from what it finds. */
 export class Runner {
   readonly settings: Settings;
@@ -59,8 +59,12 @@ export class Runner {
   private phaseWork = new AbortController();
   private readonly observer: Observer;
   private syncing: Sync | undefined;
-  private heldSlot: OpenSlot | undefined;
+  /** The slot that prepare made, whose snapshot the copy reads. */
+  heldSlot: OpenSlot | undefined;
   private lastSweepAt = 0;
+  private judgedAt = 0;
+  /** The gates as they were judged last, while nothing else was to be done. */
+  judged: Judgement | undefined;
   paused = false;
   controlGone = false;
 
@@ -237,9 +241,7 @@ export class Runner {
   }
 
   /** Prepare, copy and build: long work that an abort request may interrupt at any time. */
-  private async forwardWork(
-    state: Extract<State, { phase: 'created' | 'prepared' | 'copying' | 'building' }>,
-  ): Promise<void> {
+  private async forwardWork(state: Beginning): Promise<void> {
     if (!this.mayCopy)
       throw failure('WRONG_PHASE', { expected: 'syncing', found: state.phase, fix: 'orchestrate run' });
     this.phaseWork = new AbortController();
@@ -247,7 +249,7 @@ export class Runner {
     const ctx: Context = { ...this.ctx, signal };
     const refusing = this.refuseMeanwhile(signal);
     try {
-      if (this.inbox.size === 0) await this.forwardStep(ctx, state);
+      if (this.inbox.size === 0) await advance(this, ctx, state);
     } catch (error) {
       if (!this.phaseWork.signal.aborted || this.ending.signal.aborted) throw error;
     } finally {
@@ -256,71 +258,6 @@ export class Runner {
     }
     const request = this.inbox.next();
     if (request) await this.answerNext(request);
-  }
-
-  private async forwardStep(
-    ctx: Context,
-    state: Extract<State, { phase: 'created' | 'prepared' | 'copying' | 'building' }>,
-  ): Promise<void> {
-    const green = this.control.clients.green;
-    switch (state.phase) {
-      case 'created': {
-        const { slot, madeOrgTables } = await prepare(ctx);
-        this.heldSlot = slot;
-        await changeState(
-          green,
-          ctx.claim(),
-          { phase: 'prepared', madeOrgTables },
-          { slot: slot.name, consistent_point: slot.consistentPoint },
-        );
-        return;
-      }
-      case 'prepared':
-        await changeState(green, ctx.claim(), {
-          phase: 'copying',
-          madeOrgTables: state.madeOrgTables,
-          snapshots: 1,
-        });
-        return;
-      case 'copying': {
-        await copyPhase(ctx, this.heldSlot ?? 'resume', {
-          workers: this.settings.copyWorkers,
-          ...(this.settings.maxCopyBytesPerSecond === null
-            ? {}
-            : { maxRateBytes: this.settings.maxCopyBytesPerSecond }),
-          shouldPause: async () => (this.paused ? 'asked for by the operator' : undefined),
-        });
-        await this.heldSlot?.release();
-        this.heldSlot = undefined;
-        await changeState(green, ctx.claim(), {
-          phase: 'building',
-          madeOrgTables: state.madeOrgTables,
-          caughtUpAt: null,
-        });
-        return;
-      }
-      case 'building':
-        await buildPhase(ctx, async (until) => {
-          const catchUp = new Applier(
-            ctx,
-            'forward',
-            forwardSink(ctx, { mode: 'catch-up', truncate: this.settings.truncate }),
-          );
-          const failed = new Promise<never>((_, reject) => catchUp.onFatal(reject));
-          await catchUp.start();
-          try {
-            await Promise.race([catchUp.waitForLsn(until, ctx.signal), failed]);
-          } finally {
-            await catchUp.stop();
-          }
-        });
-        await changeState(green, ctx.claim(), {
-          phase: 'syncing',
-          madeOrgTables: state.madeOrgTables,
-          serving: 'blue',
-        });
-        return;
-    }
   }
 
   /** While long work goes on: commands that have no meaning now are told so at once, the others wait for their turn. */
@@ -340,6 +277,11 @@ export class Runner {
     if (!this.paused && Date.now() - this.lastSweepAt >= this.settings.sweepIntervalMs) {
       const result = await this.sweep();
       if (result.clean && state.serving === 'blue') await this.armReverse();
+    }
+    if (Date.now() - this.judgedAt >= JUDGE_EVERY_MS) {
+      this.judgedAt = Date.now();
+      // For status and metrics only: what an operator would be told now.
+      this.judged = await judge(this).catch(() => undefined);
     }
     await this.sleep(1_000);
   }
@@ -455,10 +397,7 @@ export class Runner {
     const first: unknown = this.ending.signal.aborted ? this.ending.signal.reason : error;
     if (first instanceof OrchestrateError) return first;
     if (isTransient(first)) return connectionFailure('green', label(this.ctx.endpoints.green), first);
-    return failure('INTERNAL', {
-      message: first instanceof Error ? first.message : String(first),
-      cause: first,
-    });
+    return asFailure(first);
   }
 
   private async stopped(reason: OrchestrateError): Promise<void> {
@@ -466,20 +405,4 @@ export class Runner {
     await setStopped(this.control.clients.green, this.ctx.claim(), reason.toDocument()).catch(() => {});
     await this.ctx.journal('stopped', { code: reason.code }).catch(() => {});
   }
-}
-
-async function mustPass(ctx: Context, settings: Settings): Promise<void> {
-  const report = await preflight(ctx, { copyWorkers: settings.copyWorkers });
-  const stops = report.findings.filter((f) => f.severity === 'stop');
-  if (report.ok) return;
-  const first = stops[0];
-  throw failure('PREFLIGHT_FAILED', {
-    message: stops
-      .map((f) => `${f.check}${f.side ? ` on ${f.side}` : ''}: expected ${f.expected}, found ${f.found}`)
-      .join('; '),
-    expected: first?.expected ?? 'no findings',
-    found: first?.found ?? 'findings',
-    fix: first?.fix ?? 'orchestrate preflight',
-    serving: 'blue',
-  });
 }

@@ -59,6 +59,16 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
   const green = clients.green;
   if (!rows.blue && !rows.green) {
     const ended = unreachable.length === 0 ? await finalizedSide(settings) : null;
+    if (unreachable.length === SIDES.length)
+      return {
+        ...base,
+        phase: null,
+        generation: null,
+        serving: null,
+        standby: null,
+        direction: null,
+        next_steps: ['orchestrate preflight'],
+      };
     return {
       ...base,
       phase: ended ? 'finalized' : 'created',
@@ -102,7 +112,14 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
       seconds: seen?.lag_seconds ?? null,
       bytes: serving ? await lagBytes(clients, serving) : null,
       errors: seen?.errors ?? null,
+      changes_per_second: seen?.changes_per_second ?? null,
     },
+    freeze: {
+      predicted_seconds: seen?.predicted_seconds ?? null,
+      budget_seconds: seen?.budget_seconds ?? null,
+      last_rehearsal_seconds: await lastRehearsal(green, migration),
+    },
+    gates: seen?.gates ?? [],
     verify: { ...(await verified(green, migration)), delta_keys: seen?.delta_keys ?? null },
     next_steps: nextSteps(state.phase, serving, stopped !== null, fence?.state ?? null, seen !== null),
   };
@@ -135,6 +152,18 @@ async function lagBytes(clients: Clients, serving: Side): Promise<number | null>
   return behind < 0n ? 0 : Number(behind);
 }
 
+async function lastRehearsal(green: pg.Client, migration: string): Promise<number | null> {
+  const { rows } = await green.query<{ seconds: number }>(
+    `SELECT (detail ->> 'freeze_seconds')::double precision AS seconds
+     FROM orchestrator.journal
+     WHERE migration = $1 AND event = 'handover' AND detail ->> 'outcome' = 'rehearsed'
+     ORDER BY id DESC
+     LIMIT 1`,
+    [migration],
+  );
+  return rows[0]?.seconds ?? null;
+}
+
 async function verified(green: pg.Client, migration: string) {
   const { rows } = await green.query<{
     last_success: string | null;
@@ -161,7 +190,7 @@ async function verified(green: pg.Client, migration: string) {
 }
 
 function nextSteps(
-  phase: StatusDocument['phase'],
+  phase: NonNullable<StatusDocument['phase']>,
   serving: Side | null,
   stopped: boolean,
   fence: string | null,

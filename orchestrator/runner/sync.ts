@@ -69,5 +69,9 @@ export class Sync {
   async stop(): Promise<void> {
     await this.stopRetention();
     await this.applier.stop();
+    // A stream that is not meant to run has no lag: unknown is absent.
+    const labels = { direction: directionFrom(this.serving) };
+    for (const name of ['replication_lag_seconds', 'replication_lag_bytes', 'stream_connected'])
+      this.ctx.metrics.set(name, labels, undefined);
   }
 }

@@ -92,7 +92,8 @@ export interface SlotDocument {
 
 export interface StatusDocument {
   readonly migration: string;
-  readonly phase: Phase;
+  /** null: no side could be reached. */
+  readonly phase: Phase | null;
   /** When this phase began. */
   readonly since?: string | null;
   readonly generation: number | null;

@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import type { GateDocument } from './documents.ts';
 
 /** What only the runner knows, left on green for `status`; null is unknown. */
 export interface ObservationBody {
@@ -8,7 +9,10 @@ export interface ObservationBody {
   readonly errors: number | null;
   readonly delta_keys: number | null;
   readonly delta_lost: boolean | null;
-  readonly applied_changes: number | null;
+  readonly changes_per_second: number | null;
+  readonly gates: readonly GateDocument[];
+  readonly predicted_seconds: number | null;
+  readonly budget_seconds: number | null;
   readonly paused: boolean;
 }
 

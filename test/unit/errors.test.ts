@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { asFailure } from '../../orchestrator/cli/failure-report.ts';
+import { asFailure } from '../../orchestrator/errors/as-failure.ts';
 import { CATALOGUE, type CatalogueEntry } from '../../orchestrator/errors/catalogue.ts';
 import { connectionFailure } from '../../orchestrator/errors/connection.ts';
 import { failure, OrchestrateError } from '../../orchestrator/errors/failure.ts';

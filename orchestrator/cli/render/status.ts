@@ -26,7 +26,7 @@ function label(text: string): string {
 
 function headline(s: StatusDocument, { style, now }: StatusView): string {
   const since = secondsSince(s.since, now);
-  const phase = `${s.phase.toUpperCase()}${since === undefined ? '' : ` for ${duration(since)}`}`;
+  const phase = `${(s.phase ?? 'unknown').toUpperCase()}${since === undefined ? '' : ` for ${duration(since)}`}`;
   const writes = `writes → ${style.bold(s.serving?.toUpperCase() ?? UNKNOWN)}`;
   return [style.bold(s.migration), phase, writes, ...verdict(s, style)].join('   ');
 }

@@ -1,0 +1,18 @@
+import { scrub } from '../log/redact.ts';
+import { failure, OrchestrateError } from './failure.ts';
+import { isTransient, sqlState } from './sqlstate.ts';
+
+/**
+ * Any error as one of the catalogue. A server's message can quote a value of the row it refused, so of a server's
+ * error only the SQLSTATE is told.
+ */
+export function asFailure(error: unknown): OrchestrateError {
+  if (error instanceof OrchestrateError) return error;
+  const state = sqlState(error);
+  if (isTransient(error)) return failure('TRANSIENT', { found: state ?? 'a lost connection', cause: error });
+  const message = error instanceof Error ? error.message : 'something that is no error was thrown';
+  return failure('INTERNAL', {
+    found: state === undefined ? scrub(message).slice(0, 200) : `error ${state}`,
+    cause: error,
+  });
+}
