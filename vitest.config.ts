@@ -1,7 +1,5 @@
 import { defineConfig } from 'vitest/config';
-import { RealServersReporter } from './test/support/real-servers-reporter.ts';
-
-const resultsFile = process.env['ORCHESTRATE_TEST_RESULTS'];
+import { reporters } from './test/support/reporters.ts';
 
 export default defineConfig({
   test: {
@@ -11,15 +9,9 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
+    // A bound, not an expectation: whole journeys on a busy machine take their time.
+    testTimeout: 240_000,
     hookTimeout: 120_000,
-    reporters: [
-      'default',
-      new RealServersReporter(),
-      // CI adds up what several runs passed and failed.
-      ...(resultsFile === undefined
-        ? []
-        : [['json', { outputFile: resultsFile }] as [string, Record<string, unknown>]]),
-    ],
+    reporters: reporters(),
   },
 });

@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
-import { RealServersReporter } from './test/support/real-servers-reporter.ts';
+import { reporters } from './test/support/reporters.ts';
 
-/** The long tests, which kill processes and servers: `npx vitest run --config vitest.faults.config.ts`. */
+/** The long tests, which kill processes and servers: `npm run test:faults`. */
 export default defineConfig({
   test: {
     include: ['test/faults/**/*.test.ts'],
@@ -11,6 +11,6 @@ export default defineConfig({
     maxWorkers: 1,
     testTimeout: 600_000,
     hookTimeout: 120_000,
-    reporters: ['default', new RealServersReporter()],
+    reporters: reporters(),
   },
 });
