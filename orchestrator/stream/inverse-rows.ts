@@ -9,6 +9,7 @@ import {
   usFromText,
 } from '../../src/mapping/sql.ts';
 import type { Context } from '../state/context.ts';
+import { columnArrays, numberArray } from './text-array.ts';
 import { visible, whenVisible } from './visibility.ts';
 
 /** A source key at the moment of the read, with its whole row as text if there is such a user on green. */
@@ -66,7 +67,7 @@ export function readInverse(
     const { rows } = await source.query<(string | null)[]>({
       name: 'reverse_inverse',
       text: inverse(relations),
-      values: [xids, ids.users, ids.settings ?? [], ids.orgs ?? []],
+      values: [xids, ids.users, ids.settings ?? [], ids.orgs ?? []].map(numberArray),
       rowMode: 'array',
       types: RAW,
     });
@@ -104,7 +105,7 @@ export async function writeRows(
   await client.query({
     name: 'reverse_upsert',
     text: upsert(relations),
-    values: SOURCE_COLUMNS.map((_, i) => rows.map((row) => row[i])),
+    values: columnArrays(rows, SOURCE_COLUMNS.length),
   });
 }
 
@@ -121,5 +122,5 @@ export async function deleteRows(
 ): Promise<void> {
   const keys = found.filter((f) => f.row === null && !f.parked && deleted.has(f.k)).map((f) => f.k);
   if (keys.length === 0) return;
-  await client.query({ name: 'reverse_delete', text: remove(relations), values: [keys] });
+  await client.query({ name: 'reverse_delete', text: remove(relations), values: [numberArray(keys)] });
 }

@@ -8,6 +8,7 @@ import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import { type Beyond, decideLinks, type Known, type Link, type LinkChanges } from './links.ts';
 import type { Fact } from './reverse-marks.ts';
+import { numberArray } from './text-array.ts';
 import { visible, whenVisible } from './visibility.ts';
 
 /**
@@ -141,7 +142,7 @@ async function readKnown(
   const { rows } = await source.query<KnownRow>({
     name: 'reverse_known',
     text: KNOWN(relations),
-    values: [xids, [...users], [...orgs], [...settings]],
+    values: [xids, users, orgs, settings].map(numberArray),
   });
   const found = {
     links: new Map<number, Link>(),
