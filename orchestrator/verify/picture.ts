@@ -26,6 +26,8 @@ export interface Picture {
    * the applier writes link and diverged later than the changes they speak of.
    */
   readonly control: string;
+  /** The sessions that hold the picture; they may read it, too. */
+  readonly readers: Readonly<Record<Side | 'control', pg.Client>>;
   release(): Promise<void>;
 }
 
@@ -112,7 +114,10 @@ async function tryPicture(
       serving === 'blue'
         ? { blue: servingSnapshot, green: frozen.standby }
         : { blue: frozen.standby, green: servingSnapshot };
-    return { lsn, snapshots, control: frozen.control, release: () => endAll(holders) };
+    const [blue, green] =
+      serving === 'blue' ? [servingHolder, standbyHolder] : [standbyHolder, servingHolder];
+    const readers = { blue, green, control: controlHolder ?? green };
+    return { lsn, snapshots, control: frozen.control, readers, release: () => endAll(holders) };
   } catch (error) {
     await slot?.release().catch(() => {});
     await endAll(holders);

@@ -4,7 +4,6 @@ import { compareScope } from './compare.ts';
 import type { Comparison } from './comparison.ts';
 import type { Difference } from './narrow.ts';
 import { type Cuttable, takePicture } from './picture.ts';
-import { openReaders } from './workers.ts';
 
 const ROUNDS = 25;
 
@@ -50,12 +49,7 @@ async function compareAgain(
 ): Promise<readonly Difference[]> {
   const picture = await takePicture(ctx, c.serving, applier);
   try {
-    const readers = await openReaders(ctx, picture);
-    try {
-      return (await compareScope(c, readers, { kind: 'keys', keys })).differences;
-    } finally {
-      await readers.end();
-    }
+    return (await compareScope(c, picture.readers, { kind: 'keys', keys })).differences;
   } finally {
     await picture.release();
   }

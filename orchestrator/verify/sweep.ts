@@ -17,7 +17,7 @@ import { type Cuttable, type Picture, takePicture } from './picture.ts';
 import { endAll } from './reader.ts';
 import { settle } from './settle.ts';
 import { MOST_LISTED, Tally } from './tally.ts';
-import { compareChunks, openReaders, type PictureReaders } from './workers.ts';
+import { compareChunks } from './workers.ts';
 
 export interface SweepOptions {
   readonly serving: Side;
@@ -70,12 +70,11 @@ export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepR
   await failpoint('sweep.before');
   const catalog = await readCatalogs(ctx);
   const picture = await takePicture(ctx, serving, applier, () => applier.delta.beginSweep());
-  let readers: PictureReaders | undefined;
+  const { readers } = picture;
   try {
-    readers = await openReaders(ctx, picture);
     const hash = await agreeOnHash(readers.blue, readers.green);
     const c = comparison(ctx.relations, hash, serving, generation);
-    const tally = await compareAll(ctx, picture, c, readers, options, signal);
+    const tally = await compareAll(ctx, picture, c, options, signal);
     const differences =
       serving === 'green' ? await settle(ctx, c, applier, tally.differences, signal) : tally.differences;
     const unlisted = tally.differing - tally.differences.length;
@@ -100,7 +99,6 @@ export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepR
       durationSeconds: (performance.now() - clock) / 1000,
     };
   } finally {
-    await readers?.end();
     await picture.release();
   }
 }
@@ -110,13 +108,12 @@ async function compareAll(
   ctx: Context,
   picture: Picture,
   c: Comparison,
-  readers: PictureReaders,
   options: SweepOptions,
   signal: AbortSignal,
 ): Promise<Tally> {
   const tally = new Tally();
   const chunks = new Chunks(
-    readers[options.serving],
+    picture.readers[options.serving],
     ctx.relations,
     options.serving,
     options.chunkRows ?? CHUNK_ROWS,

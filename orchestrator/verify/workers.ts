@@ -9,8 +9,8 @@ import { endAll, freezePicture, openReader } from './reader.ts';
 import type { Scope } from './scope.ts';
 import type { Tally } from './tally.ts';
 
-/** Sessions that read a picture. */
-export interface PictureReaders extends Readers {
+/** Sessions that read a picture beside those that hold it. */
+interface PictureReaders extends Readers {
   readonly blue: pg.Client;
   readonly green: pg.Client;
   readonly control: pg.Client;
@@ -18,7 +18,7 @@ export interface PictureReaders extends Readers {
 }
 
 /** Opens sessions on a picture; each reads with one core at most. */
-export async function openReaders(ctx: Context, picture: Picture): Promise<PictureReaders> {
+async function openReaders(ctx: Context, picture: Picture): Promise<PictureReaders> {
   const opened: pg.Client[] = [];
   const open = async (side: 'blue' | 'green', snapshot: string): Promise<pg.Client> => {
     const client = await openReader(ctx, side);
