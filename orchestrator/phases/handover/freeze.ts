@@ -32,8 +32,15 @@ interface Holder {
   readonly age: number;
 }
 
+/**
+ * Without pg_read_all_stats the kind of somebody else's backend is hidden; that an autovacuum worker has a database and
+ * no user is not.
+ */
 const HOLDERS = `
-  SELECT a.pid, coalesce(a.backend_type, 'unknown') AS kind,
+  SELECT a.pid,
+         coalesce(a.backend_type,
+                  CASE WHEN a.usesysid IS NULL AND a.datid IS NOT NULL THEN 'autovacuum worker' ELSE 'unknown' END)
+           AS kind,
          coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::double precision AS age
   FROM pg_locks AS k
   JOIN pg_stat_activity AS a ON a.pid = k.pid
@@ -91,7 +98,8 @@ export async function freeze(
       if (!row) throw failure('INTERNAL', { message: 'freeze returned nothing' });
       return { barrier: parseLsn(row.barrier), late: row.late, at: Number(row.frozen_at) };
     } catch (error) {
-      if (sqlState(error) !== '55P03') throw fenceFailure(error, side, 'freeze');
+      // A deadlock is a writer that takes the tables in another order: like a lock not granted, nothing is changed.
+      if (!['55P03', '40P01'].includes(sqlState(error) ?? '')) throw fenceFailure(error, side, 'freeze');
     }
     const holders = await lockHolders(client, tables);
     if ((await serverClock(client)) >= until)
