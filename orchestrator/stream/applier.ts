@@ -3,15 +3,13 @@ import type pg from 'pg';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import type { Direction } from '../pg/side.ts';
-import { commit } from '../pg/transaction.ts';
 import type { Context } from '../state/context.ts';
 import { Delta } from '../verify/delta.ts';
 import type { ApplierOptions, ApplierStatus } from './applier-status.ts';
 import { Counts } from './counts.ts';
 import { Feed } from './feed.ts';
-import { Lag } from './lag.ts';
-import type { Backend } from './progress.ts';
-import { beginAt, storeProgress } from './progress.ts';
+import { LagWatch } from './lag-watch.ts';
+import { type Backend, exclusively, storeProgress } from './progress.ts';
 import { StreamSession } from './session.ts';
 import { Signal } from './signal.ts';
 import type { Sink } from './sink.ts';
@@ -24,7 +22,6 @@ const MAX_CHANGES = 1_000;
 const MAX_QUEUE_BYTES = 2 * 1024 * 1024;
 /** How often an idle stream stores where it is, so that the source can forget its WAL. */
 const IDLE_STORE_MS = 3_000;
-const SAMPLE_MS = 1_000;
 const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 10_000;
 /** How long a transaction waits while somebody looks for a position to cut at. */
@@ -45,7 +42,7 @@ export class Applier {
   readonly #maxQueueBytes: number;
   readonly #signal = new Signal();
   readonly #waiters = new Waiters();
-  readonly #lag = new Lag();
+  readonly #lag: LagWatch;
   readonly #counts: Counts;
   readonly #fatalListeners: ((error: OrchestrateError) => void)[] = [];
   #tasks: Task[] = [];
@@ -56,8 +53,6 @@ export class Applier {
   #running: Promise<void> | undefined;
   #stopping = false;
   readonly #stopped = new AbortController();
-  #timer: NodeJS.Timeout | undefined;
-  #sampling = false;
   #stored: Lsn = 0n;
   /** Everything before it is applied, though perhaps not stored yet: an idle stream's keepalive. */
   #reached: Lsn = 0n;
@@ -80,18 +75,21 @@ export class Applier {
     this.#maxQueueBytes = options.maxQueueBytes ?? MAX_QUEUE_BYTES;
     this.#counts = new Counts(ctx.metrics, direction);
     this.delta = options.delta ?? new Delta();
+    this.#lag = new LagWatch(
+      () => this.#session,
+      () => this.#position(),
+      () => this.#counts.report(this.status),
+    );
   }
 
   get status(): ApplierStatus {
     const tail = this.#session?.tail;
-    const position = this.#position();
-    const known = this.#session !== undefined;
     return {
-      connected: known && !this.#fatal,
+      connected: this.#session !== undefined && !this.#fatal,
       appliedLsn: this.#stored,
       receivedLsn: tail?.receivedLsn ?? this.#stored,
-      lagBytes: known ? this.#lag.bytes(position) : undefined,
-      lagSeconds: known ? this.#lag.seconds(position) : undefined,
+      lagBytes: this.#lag.bytes,
+      lagSeconds: this.#lag.seconds,
       queueChanges: tail?.changes ?? 0,
       lastMessageAt: tail?.lastMessageAt,
       appliedTransactions: this.#counts.transactions,
@@ -109,8 +107,7 @@ export class Applier {
    */
   async start(): Promise<void> {
     this.#session = await this.#open();
-    this.#timer = setInterval(() => void this.#sample(), SAMPLE_MS);
-    void this.#sample();
+    this.#lag.start();
     this.#ctx.signal.addEventListener('abort', this.#abort, { once: true });
     this.#running = this.#run(this.#session);
   }
@@ -186,7 +183,11 @@ export class Applier {
     return new Promise<T>((resolve, reject) => {
       const run = async (session: StreamSession): Promise<void> => {
         // An error of the work is the caller's; a session that is lost with it shows at the next batch.
-        await this.#exclusively(session, () => work(session.destination)).then(resolve, reject);
+        const { destination, stored } = session;
+        await exclusively(destination, this.#ctx, this.#direction, stored, () => work(destination)).then(
+          resolve,
+          reject,
+        );
       };
       this.#tasks.push({ run, reject });
       this.#signal.raise();
@@ -259,7 +260,7 @@ export class Applier {
   }
 
   async #end(session: StreamSession | undefined): Promise<void> {
-    clearInterval(this.#timer);
+    this.#lag.stop();
     this.#ctx.signal.removeEventListener('abort', this.#abort);
     this.#session = undefined;
     await session?.close();
@@ -373,9 +374,10 @@ export class Applier {
       awaited !== undefined && this.#reached >= awaited ? true : now - this.#idleStoredAt >= IDLE_STORE_MS;
     if (this.#reached > this.#stored && due) {
       this.#idleStoredAt = now;
+      const { destination, stored } = session;
       const lsn = this.#reached;
-      await this.#exclusively(session, () =>
-        storeProgress(session.destination, this.#direction, session.stored, lsn),
+      await exclusively(destination, this.#ctx, this.#direction, stored, () =>
+        storeProgress(destination, this.#direction, stored, lsn),
       );
       session.stored = { ...session.stored, lsn };
       this.#durable(session, lsn, []);
@@ -386,44 +388,9 @@ export class Applier {
     await this.#signal.sleep(awaited === undefined ? 1_000 : 50);
   }
 
-  /** A transaction on the destination that no late batch can follow: claim held, position locked and unchanged. */
-  async #exclusively<T>(session: StreamSession, work: () => Promise<T>): Promise<T> {
-    const { destination, stored } = session;
-    try {
-      await beginAt(destination, this.#ctx, this.#direction, stored);
-      const result = await work();
-      await commit(destination);
-      return result;
-    } catch (error) {
-      await destination.query('ROLLBACK').catch(() => {});
-      throw error;
-    }
-  }
-
   #position(): { applied: Lsn; oldestCommitMicros: bigint | undefined } {
     const head = this.#session?.tail.peek();
     const queued = head?.kind === 'begin' ? head.commitMicros : undefined;
     return { applied: this.#reached, oldestCommitMicros: this.#inFlightSince ?? queued };
-  }
-
-  async #sample(): Promise<void> {
-    const session = this.#session;
-    if (session === undefined || this.#sampling) return this.#report();
-    this.#sampling = true;
-    try {
-      await this.#lag.sample(await session.meter(), this.#reached);
-      const behind = this.#lag.bytes(this.#position());
-      if (behind !== undefined && behind > 0n && session.tail.peek() === undefined) session.tail.ping();
-    } catch {
-      // Unknown is not 0: the lag is absent until the next answer (metrics must not stop the stream).
-      this.#lag.forget();
-    } finally {
-      this.#sampling = false;
-      this.#report();
-    }
-  }
-
-  #report(): void {
-    this.#counts.report(this.status);
   }
 }

@@ -3,7 +3,7 @@ import { failure } from '../errors/failure.ts';
 import { sqlState } from '../errors/sqlstate.ts';
 import { formatLsn, type Lsn, parseLsn } from '../pg/lsn.ts';
 import type { Direction } from '../pg/side.ts';
-import { transaction } from '../pg/transaction.ts';
+import { commit, transaction } from '../pg/transaction.ts';
 import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import { slotOf } from '../state/names.ts';
@@ -116,6 +116,25 @@ export async function beginAt(
   const found = await lockRow(client, ctx, direction);
   if (found.lsn !== stored.lsn || found.systemIdentifier !== stored.systemIdentifier)
     throw moved(stored, found);
+}
+
+/** Runs `work` in a transaction that `beginAt` begins: no late batch can follow it. */
+export async function exclusively<T>(
+  client: pg.Client,
+  ctx: Context,
+  direction: Direction,
+  stored: Progress,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    await beginAt(client, ctx, direction, stored);
+    const result = await work();
+    await commit(client);
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
 }
 
 /** Moves the stored position inside the transaction that `beginAt` began. @throws OrchestrateError PROGRESS_MOVED. */

@@ -65,14 +65,14 @@ export class PgoutputDecoder {
   #at = 0;
 
   /**
-   * Decodes one message; nothing returned refers to `buffer` afterwards.
+   * Decodes the message that begins at `start`; nothing returned refers to `buffer` afterwards.
    * @returns undefined for messages that carry nothing for us (types, origins).
    * @throws Error on anything that protocol 1 does not have.
    */
-  decode(buffer: Buffer): Message | undefined {
+  decode(buffer: Buffer, start = 0): Message | undefined {
     this.#buffer = buffer;
-    this.#at = 1;
-    switch (buffer[0]) {
+    this.#at = start + 1;
+    switch (buffer[start]) {
       case BEGIN:
         return { kind: 'begin', finalLsn: this.#lsn(), commitMicros: this.#time(), xid: this.#uint32() };
       case COMMIT: {
@@ -101,7 +101,7 @@ export class PgoutputDecoder {
       case TYPE:
         return undefined;
       default:
-        throw new Error(`pgoutput sent a message of kind ${buffer[0]}, which protocol 1 does not have`);
+        throw new Error(`pgoutput sent a message of kind ${buffer[start]}, which protocol 1 does not have`);
     }
   }
 
@@ -169,6 +169,7 @@ export class PgoutputDecoder {
   #tuple(): Value[] {
     const buffer = this.#buffer;
     const count = this.#uint16();
+    // oxlint-disable-next-line unicorn/no-new-array -- its length is known, and this is the hottest line there is
     const values = new Array<Value>(count);
     let at = this.#at;
     for (let i = 0; i < count; i++) {

@@ -21,7 +21,8 @@ export class StreamSession {
   readonly tail: Tail;
   /** The position this session has stored last; the compare-and-set of the next one names it. */
   stored: Progress;
-  #meter: pg.Client;
+  /** A session on the source that measures the lag. */
+  readonly meter: pg.Client;
   #source: Promise<pg.Client> | undefined;
   #closed = false;
 
@@ -36,7 +37,7 @@ export class StreamSession {
     this.backend = parts.backend;
     this.tail = parts.tail;
     this.stored = parts.stored;
-    this.#meter = parts.meter;
+    this.meter = parts.meter;
   }
 
   /**
@@ -82,11 +83,6 @@ export class StreamSession {
     }
   }
 
-  /** The session that measures the lag; a lost one is replaced. */
-  async meter(): Promise<pg.Client> {
-    return this.#meter;
-  }
-
   /** A session on the source for reads that answer a change; opened at its first use. */
   source(): Promise<pg.Client> {
     this.#source ??= connect(this.ctx.endpoints[sourceOf(this.direction)], {
@@ -106,7 +102,7 @@ export class StreamSession {
     await Promise.allSettled([
       this.tail.close(),
       this.destination.end(),
-      this.#meter.end(),
+      this.meter.end(),
       this.#source?.then((client) => client.end()),
     ]);
   }

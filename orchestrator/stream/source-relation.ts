@@ -74,8 +74,8 @@ function changed(expected: string, found: string): Error {
   });
 }
 
-/** @returns the values of a row of `user_settings` in declared order, as an array of its own. */
+/** @returns the values of a row of `user_settings` in declared order; the very same array where that is its order. */
 export function inDeclaredOrder(relation: Relation, row: Tuple): Value[] {
   const order = orders.get(relation);
-  return order === undefined ? row.slice() : order.map((at) => row[at]);
+  return order === undefined ? (row as Value[]) : order.map((at) => row[at]);
 }

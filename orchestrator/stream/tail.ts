@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 import type pg from 'pg';
-import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
+import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication';
 import { ident, literal } from '../../src/mapping/identifier.ts';
 import { failure } from '../errors/failure.ts';
 import { clientConfig } from '../pg/connect.ts';
 import type { Endpoint } from '../pg/endpoint.ts';
-import { formatLsn, type Lsn, parseLsn } from '../pg/lsn.ts';
+import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import { Acknowledger } from './acknowledger.ts';
 import { type Message, PgoutputDecoder } from './protocol.ts';
 
@@ -33,6 +33,11 @@ export interface TailOptions {
 
 const MAX_STATUS_MS = 10_000;
 
+/** Messages of the replication stream (PostgreSQL manual, 53.4): data behind three 64-bit numbers, and keepalives. */
+const XLOG_DATA = 0x77;
+const XLOG_HEADER_BYTES = 25;
+const KEEPALIVE = 0x6b;
+
 /**
  * Reads one slot over one connection and queues what arrives, decoded, in order. One object an attempt: the library
  * resumes where it last *received*, which skips what was not applied (FIELD-NOTES E), so nothing is reused.
@@ -57,7 +62,7 @@ export class Tail {
   #inTransaction = false;
   #received: Lsn;
   #lastMessageAt: number | undefined;
-  #error: unknown;
+  #error: Error | undefined;
   #closed = false;
 
   constructor(options: TailOptions) {
@@ -77,28 +82,20 @@ export class Tail {
   /** Starts streaming. @throws what the connection or START_REPLICATION was refused with. */
   open(): Promise<void> {
     const decoder = new PgoutputDecoder();
-    const plugin = new RawPlugin(
-      this.#options.publication,
-      (socket) => {
-        this.#socket = socket;
-      },
-      (buffer) => {
-        this.#arrive(decoder, buffer);
-      },
-    );
+    const plugin = new QuietPlugin(this.#options.publication, ({ stream }, listen) => {
+      this.#socket = stream;
+      listen((chunk) => this.#arrive(decoder, chunk));
+    });
     return new Promise((resolve, reject) => {
       const ended = (error: unknown): void => {
         this.#fail(error);
-        reject(error);
+        reject(asError(error));
       };
       this.#service.on('start', () => {
         this.#status(true);
         resolve();
       });
       this.#service.on('error', ended);
-      this.#service.on('heartbeat', (lsn, _timestamp, asked) => {
-        this.#keepalive(parseLsn(lsn), asked);
-      });
       this.#service.subscribe(plugin, this.#options.slot, formatLsn(this.#options.start)).then(
         () => {
           ended(failure('STREAM_BROKEN', { message: 'the server ended the replication stream' }));
@@ -153,7 +150,7 @@ export class Tail {
   }
 
   /** What ended the stream; undefined while it runs. */
-  get error(): unknown {
+  get error(): Error | undefined {
     return this.#error;
   }
 
@@ -187,21 +184,25 @@ export class Tail {
   }
 
   /** Runs inside the socket's callback: whatever is thrown there would end the process (FIELD-NOTES E). */
-  #arrive(decoder: PgoutputDecoder, buffer: Buffer): void {
+  #arrive(decoder: PgoutputDecoder, chunk: Buffer): void {
     if (this.#error !== undefined || this.#closed) return;
     try {
-      const message = decoder.decode(buffer);
-      this.#lastMessageAt = Date.now();
-      if (message === undefined) return;
-      if (message.kind === 'begin') this.#inTransaction = true;
-      else if (message.kind === 'commit') {
-        this.#inTransaction = false;
-        this.#received = message.endLsn;
-      }
-      this.#push(message, buffer.length);
+      if (chunk[0] === XLOG_DATA) this.#message(decoder.decode(chunk, XLOG_HEADER_BYTES), chunk.length);
+      else if (chunk[0] === KEEPALIVE) this.#keepalive(chunk.readBigUInt64BE(1), chunk[17] === 1);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  #message(message: Message | undefined, size: number): void {
+    this.#lastMessageAt = Date.now();
+    if (message === undefined) return;
+    if (message.kind === 'begin') this.#inTransaction = true;
+    else if (message.kind === 'commit') {
+      this.#inTransaction = false;
+      this.#received = message.endLsn;
+    }
+    this.#push(message, size);
   }
 
   #keepalive(lsn: Lsn, asked: boolean): void {
@@ -238,7 +239,7 @@ export class Tail {
   }
 
   #fail(error: unknown): void {
-    this.#error ??= error;
+    this.#error ??= asError(error);
     this.#options.wake();
   }
 }
@@ -249,6 +250,10 @@ export class Tail {
  */
 function onTheWire(lsn: Lsn): string {
   return formatLsn(lsn - 1n);
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : failure('STREAM_BROKEN', { cause: error });
 }
 
 function isChange(message: Queued): boolean {
@@ -263,41 +268,43 @@ function isChange(message: Queued): boolean {
   }
 }
 
-/** Starts pgoutput with quoted publication names and hands every message on, undecoded. */
-class RawPlugin extends PgoutputPlugin {
-  readonly #publication: string;
-  readonly #opened: (socket: Socket) => void;
-  readonly #message: (buffer: Buffer) => void;
+/** The driver's connection, as far as a replication stream needs it. */
+interface CopyConnection {
+  readonly stream: Socket;
+  removeAllListeners(event: 'copyData'): void;
+  on(event: 'copyData', listener: (message: { readonly chunk: Buffer }) => void): void;
+}
 
-  constructor(publication: string, opened: (socket: Socket) => void, message: (buffer: Buffer) => void) {
+/**
+ * Starts pgoutput with a quoted publication name (the library does not quote it, and pgoutput folds an unquoted one to
+ * lower case), and takes the messages before the library looks at them: per message it makes a position in text, an
+ * event and a promise that nobody waits for, which was a third of this program's work.
+ */
+class QuietPlugin extends PgoutputPlugin {
+  readonly #publication: string;
+  readonly #opened: (connection: CopyConnection, listen: (listener: (chunk: Buffer) => void) => void) => void;
+
+  constructor(
+    publication: string,
+    opened: (connection: CopyConnection, listen: (listener: (chunk: Buffer) => void) => void) => void,
+  ) {
     super({ protoVersion: 1, publicationNames: [publication], messages: true });
     this.#publication = publication;
     this.#opened = opened;
-    this.#message = message;
   }
 
   override start(client: pg.Client, slot: string, lsn: string): Promise<unknown> {
-    this.#opened((client as unknown as { connection: { stream: Socket } }).connection.stream);
-    // The library does not quote the name, and pgoutput folds an unquoted one to lower case.
+    const { connection } = client as unknown as { connection: CopyConnection };
+    this.#opened(connection, (listener) => {
+      connection.removeAllListeners('copyData');
+      connection.on('copyData', ({ chunk }) => {
+        listener(chunk);
+      });
+    });
     const publication = literal(ident(this.#publication)).trim();
     return client.query(
       `START_REPLICATION SLOT ${ident(slot)} LOGICAL ${lsn} ` +
         `(proto_version '1', publication_names ${publication}, messages 'true')`,
     );
   }
-
-  /** Nobody listens to what the library would make of the message. */
-  override parse(buffer: Buffer): Pgoutput.Message {
-    this.#message(buffer);
-    return NOTHING;
-  }
 }
-
-const NOTHING: Pgoutput.Message = {
-  tag: 'message',
-  flags: 0,
-  transactional: false,
-  messageLsn: null,
-  prefix: '',
-  content: new Uint8Array(),
-};

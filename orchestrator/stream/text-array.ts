@@ -14,13 +14,13 @@ function element(value: Value): string {
  * Built here and not by the driver, which looks at every element again to learn its type.
  */
 export function columnArrays(rows: readonly (readonly Value[])[], columns: number): string[] {
-  const arrays = new Array<string>(columns);
+  const arrays: string[] = [];
   for (let c = 0; c < columns; c++) {
     let last = rows.length - 1;
     while (last >= 0 && (rows[last]?.[c] ?? null) === null) last -= 1;
-    let text = '{';
-    for (let r = 0; r <= last; r++) text += r === 0 ? element(rows[r]?.[c]) : `,${element(rows[r]?.[c])}`;
-    arrays[c] = `${text}}`;
+    const elements: string[] = [];
+    for (let r = 0; r <= last; r++) elements.push(element(rows[r]?.[c]));
+    arrays.push(`{${elements.join(',')}}`);
   }
   return arrays;
 }

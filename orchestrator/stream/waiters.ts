@@ -54,15 +54,14 @@ export class Waiters {
   /** Everything before `lsn` is durable, and with it these messages. */
   durable(lsn: Lsn, carried: readonly Carried[]): void {
     for (const { content, endLsn } of carried)
-      for (const waiter of [...(this.#messages.get(content) ?? [])]) waiter.resolve(endLsn);
-    for (const [waiter, wanted] of [...this.#positions]) if (wanted <= lsn) waiter.resolve();
+      for (const waiter of this.#messages.get(content) ?? []) waiter.resolve(endLsn);
+    for (const [waiter, wanted] of this.#positions) if (wanted <= lsn) waiter.resolve();
   }
 
   /** Nothing more will come. */
   end(error: unknown): void {
-    for (const waiting of [...this.#messages.values()])
-      for (const waiter of [...waiting]) waiter.reject(error);
-    for (const waiter of [...this.#positions.keys()]) waiter.reject(error);
+    for (const waiting of this.#messages.values()) for (const waiter of waiting) waiter.reject(error);
+    for (const waiter of this.#positions.keys()) waiter.reject(error);
   }
 }
 

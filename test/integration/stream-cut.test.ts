@@ -123,18 +123,18 @@ test('what runs at the cut may fail without harm to the stream', async () => {
   const { applier, ctx } = stream;
   await stream.drained();
   const cut = applier.cutBefore(2n ** 63n - 1n, async () => undefined);
-  const refused = expect(cut).rejects.toMatchObject({ code: 'STREAM_BROKEN' });
+  const refused = cut.catch((error: unknown) => error);
   await stream.blue(`UPDATE user_settings SET language = 'x'`);
   await stream.drained();
   await applier.stop();
-  await refused;
+  expect(await refused).toMatchObject({ code: 'STREAM_BROKEN' });
   stream = await (await import('../support/forward-stream.ts')).streamOf(pair, ctx);
   await stream.drained();
   const failing = stream.applier.cutBefore(stream.applier.status.appliedLsn, async () => {
     throw failure('TIMED_OUT');
   });
-  const failed = expect(failing).rejects.toMatchObject({ code: 'TIMED_OUT' });
+  const failed = failing.catch((error: unknown) => error);
   await stream.blue(`UPDATE user_settings SET language = 'y'`);
-  await failed;
+  expect(await failed).toMatchObject({ code: 'TIMED_OUT' });
   await stream.drained();
 });
