@@ -1,5 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { readFence } from '../../fence/fence.ts';
+import { fencedTables, readFence } from '../../fence/fence.ts';
 import { type HandoverKind, otherSide, type Side } from '../../pg/side.ts';
 import type { Context } from '../../state/context.ts';
 import { GATES } from '../../state/documents.ts';
@@ -41,7 +42,35 @@ export interface GateInput {
 type Verdict = Omit<Gate, 'name'>;
 type Check = (input: GateInput) => Promise<Verdict> | Verdict;
 
-const LONG_TRANSACTION_SECONDS = 5;
+/** A transaction that holds a write lock on the tables for longer than this would hold the freeze up. */
+const LINGER_MS = 500;
+
+/** Transactions with a write lock on the fenced tables. Locks are visible to everybody; ages of strangers are not. */
+const WRITERS = `
+  SELECT DISTINCT k.pid, k.virtualtransaction AS transaction
+  FROM pg_locks AS k
+  WHERE k.locktype = 'relation' AND k.granted AND k.pid <> pg_backend_pid()
+    AND k.relation = ANY (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS t(name))
+    AND k.mode IN ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`;
+
+/** An autovacuum on a table old enough that it may not be cancelled; its query text is hidden from us. */
+const WRAPAROUND = `
+  SELECT DISTINCT k.pid
+  FROM pg_locks AS k
+  JOIN pg_class AS c ON c.oid = k.relation
+  JOIN pg_stat_activity AS a ON a.pid = k.pid
+  WHERE k.granted AND k.mode = 'ShareUpdateExclusiveLock' AND a.usesysid IS NULL AND a.datid IS NOT NULL
+    AND c.oid = ANY (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS t(name))
+    AND age(c.relfrozenxid) > current_setting('autovacuum_freeze_max_age')::integer`;
+
+async function lingeringWriters(client: pg.Client, tables: readonly string[]): Promise<number[]> {
+  const look = async () => (await client.query<{ pid: number; transaction: string }>(WRITERS, [tables])).rows;
+  const first = await look();
+  if (first.length === 0) return [];
+  await delay(LINGER_MS);
+  const later = new Set((await look()).map((w) => w.transaction));
+  return first.filter((w) => later.has(w.transaction)).map((w) => w.pid);
+}
 
 const CHECKS: Readonly<Record<GateName, Check>> = {
   lag: ({ applier, options }) => ({
@@ -135,29 +164,21 @@ const CHECKS: Readonly<Record<GateName, Check>> = {
     };
   },
 
-  transactions: async ({ clients, serving }) => {
-    const { rows } = await clients[serving].query<{ prepared: string[]; long: string[] }>(
-      `SELECT ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database()) AS prepared,
-              ARRAY(SELECT 'pid ' || pid FROM pg_stat_activity
-                    WHERE datname = current_database() AND backend_xid IS NOT NULL
-                      AND application_name NOT LIKE 'orchestrate/%'
-                      AND xact_start < clock_timestamp() - make_interval(secs => $1)) AS long`,
-      [LONG_TRANSACTION_SECONDS],
+  transactions: async ({ ctx, clients, serving }) => {
+    const prepared = await clients[serving].query<{ gid: string }>(
+      'SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database()',
     );
-    const found = [...(rows[0]?.prepared.map((g) => `prepared ${g}`) ?? []), ...(rows[0]?.long ?? [])];
+    const writers = await lingeringWriters(clients[serving], fencedTables(ctx, serving));
+    const found = [...prepared.rows.map((r) => `prepared ${r.gid}`), ...writers.map((pid) => `pid ${pid}`)];
     return {
       passed: found.length === 0,
-      detail: found.length === 0 ? `none older than ${LONG_TRANSACTION_SECONDS} s` : found.join(', '),
+      detail: found.length === 0 ? 'no writer stays open' : found.join(', '),
       fix: 'end them: COMMIT PREPARED, ROLLBACK PREPARED or pg_terminate_backend(pid)',
     };
   },
 
-  vacuum: async ({ clients, serving }) => {
-    const { rows } = await clients[serving].query<{ pid: number }>(
-      `SELECT pid FROM pg_stat_activity
-       WHERE datname = current_database() AND backend_type = 'autovacuum worker'
-         AND query LIKE '%to prevent wraparound%'`,
-    );
+  vacuum: async ({ ctx, clients, serving }) => {
+    const { rows } = await clients[serving].query<{ pid: number }>(WRAPAROUND, [fencedTables(ctx, serving)]);
     return {
       passed: rows.length === 0,
       detail: rows.length === 0 ? 'no anti-wraparound vacuum' : rows.map((r) => `pid ${r.pid}`).join(', '),
