@@ -8,6 +8,7 @@ import { Applier } from '../../orchestrator/stream/applier.ts';
 import { reverseSink } from '../../orchestrator/stream/reverse.ts';
 import { prepareReverse } from '../../orchestrator/stream/reverse-setup.ts';
 import { identify } from '../../orchestrator/stream/slot.ts';
+import { fillVacantKeys } from '../../orchestrator/stream/vacant.ts';
 import { SOURCE_COLUMNS } from '../../src/mapping/columns.ts';
 import {
   forwardList,
@@ -86,6 +87,29 @@ export async function cutOver(pair: Pair, ctx: TestContext): Promise<void> {
   ctx.setClaim({ generation });
 }
 
+/** Moves serving back to blue, as a revert does after the drain; the heirs of vacant keys are made first. */
+export async function revert(pair: Pair, ctx: TestContext): Promise<void> {
+  const generation = ctx.claim().generation + 1n;
+  await withClient(pair.green.urls.sync, async (green) => {
+    await green.query('BEGIN');
+    await setFence(green, ctx, 'green', 'closed');
+    await green.query('COMMIT');
+    await fillVacantKeys(green, ctx);
+    await withClient(pair.blue.urls.sync, async (blue) => {
+      const l = formatLsn((await identify(blue)).flushedLsn);
+      await green.query('BEGIN');
+      await green.query(`UPDATE orchestrator.side SET generation = $1, role = 'standby'`, [generation]);
+      await green.query(`UPDATE orchestrator.progress SET lsn = $1 WHERE direction = 'forward'`, [l]);
+      await green.query('COMMIT');
+      await blue.query('BEGIN');
+      await setFence(blue, ctx, 'blue', 'open');
+      await blue.query(`UPDATE orchestrator.side SET generation = $1, role = 'serving'`, [generation]);
+      await blue.query('COMMIT');
+    });
+  });
+  ctx.setClaim({ generation });
+}
+
 /** A running reverse stream, and what tests ask of it. */
 export interface GreenServing {
   readonly ctx: TestContext;
@@ -117,16 +141,20 @@ export async function reverseStream(
     ctx,
     applier,
     green: (sql) => execute(pair.green.urls.app, sql),
-    drained: async () => {
-      await drained(pair, ctx, applier);
-    },
+    drained: () => drained(pair, ctx, applier, 'green'),
     stop: async () => {
       await applier.stop();
     },
   };
 }
 
-async function drained(pair: Pair, ctx: TestContext, applier: Applier): Promise<void> {
+/** Waits until everything committed on `source` so far is durable on the other side. */
+export async function drained(
+  pair: Pair,
+  ctx: TestContext,
+  applier: Applier,
+  source: 'blue' | 'green',
+): Promise<void> {
   const content = randomBytes(8).toString('hex');
   const failed = new AbortController();
   applier.onFatal((error) => failed.abort(error));
@@ -135,7 +163,7 @@ async function drained(pair: Pair, ctx: TestContext, applier: Applier): Promise<
     AbortSignal.any([failed.signal, AbortSignal.timeout(30_000)]),
   );
   arrived.catch(() => {});
-  await rows(pair.green.urls.sync, 'SELECT pg_logical_emit_message(true, $1, $2)', [
+  await rows(pair[source].urls.sync, 'SELECT pg_logical_emit_message(true, $1, $2)', [
     ctx.names.messagePrefix,
     content,
   ]);
