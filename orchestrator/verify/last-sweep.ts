@@ -31,7 +31,13 @@ export async function storeSweep(
       result.clean,
       result.voided.length > 0,
       result.rowsCompared,
-      JSON.stringify({ ...document, serving: result.serving, mismatched: result.mismatched }),
+      JSON.stringify({
+        ...document,
+        serving: result.serving,
+        mismatched: result.mismatched,
+        foreign: result.foreign,
+        foreign_hash: result.foreignHash,
+      }),
     ]);
   });
 }
@@ -48,7 +54,7 @@ export interface LastSweep {
 }
 
 const LAST = `
-  SELECT clean, void, lsn::text AS lsn, catalog_digest AS catalog, result,
+  SELECT clean, void, lsn::text AS lsn, catalog_digest AS catalog, result - 'foreign' AS result,
          extract(epoch FROM clock_timestamp() - started_at)::double precision AS "ageSeconds"
   FROM orchestrator.sweep
   WHERE generation = $1

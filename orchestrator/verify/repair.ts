@@ -4,6 +4,7 @@ import type { Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import type { MismatchDocument } from '../state/documents.ts';
 import type { Delta } from './delta.ts';
+import { FORGET_BASELINE } from './foreign.ts';
 import { awaitVisible } from './quiet.ts';
 import { repairBlue } from './repair-blue.ts';
 import { repairGreen, repairRoles } from './repair-green.ts';
@@ -49,6 +50,8 @@ export async function repair(
         applier.delta.add(touched);
       });
     }
+    if (serving === 'blue' && ctx.claim().generation > 0n)
+      await applier.between((client) => client.query(FORGET_BASELINE, [ctx.claim().generation.toString()]));
   } finally {
     await source.end();
   }

@@ -10,6 +10,7 @@ import { type CatalogDigest, catalogDigest, compareCatalog, describeChanges } fr
 import { Chunks } from './chunks.ts';
 import { type Comparison, comparison } from './comparison.ts';
 import type { Delta } from './delta.ts';
+import { compareForeign, type ForeignRows } from './foreign.ts';
 import { agreeOnHash } from './hash.ts';
 import { inOrder, type Mismatch } from './mismatch.ts';
 import { nameDifferences } from './naming.ts';
@@ -51,6 +52,9 @@ export interface SweepResult {
   /** Why the sweep proves nothing: definitions that changed while it ran. */
   readonly voided: readonly string[];
   readonly catalog: CatalogDigests;
+  /** Once green has served, and blue serves again: rows that are not ours, for the next sweep to compare with. */
+  readonly foreign?: ForeignRows;
+  readonly foreignHash?: string;
   readonly durationSeconds: number;
 }
 
@@ -78,8 +82,13 @@ export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepR
     const differences =
       serving === 'green' ? await settle(ctx, c, applier, tally.differences, signal) : tally.differences;
     const unlisted = tally.differing - tally.differences.length;
+    const foreign =
+      serving === 'blue' && generation > 0n
+        ? await compareForeign(readers.green, ctx.relations, hash, generation)
+        : undefined;
     const found = inOrder([
       ...(await nameDifferences(c, readers, differences)),
+      ...(foreign?.mismatches ?? []),
       ...(serving === 'blue' ? await unfoundedParking(readers.control, ctx, null) : []),
       ...(generation === 0n ? await roleMismatches(readers.green, ctx.relations) : []),
     ]);
@@ -96,6 +105,7 @@ export async function sweep(ctx: Context, options: SweepOptions): Promise<SweepR
       parked: tally.parked,
       voided,
       catalog,
+      ...(foreign === undefined ? {} : { foreign: foreign.baseline, foreignHash: hash.name }),
       durationSeconds: (performance.now() - clock) / 1000,
     };
   } finally {

@@ -266,6 +266,43 @@ describe('once blue serves again', () => {
     expect((await sweepNow()).mismatches).toEqual([]);
     writing.resume();
   });
+
+  it('finds a changed row that is not ours, until it is accepted; one that was put away whole is no loss', async () => {
+    await writing.pause();
+    await stream.drained();
+    await plantOn(
+      pair,
+      'green',
+      `INSERT INTO org (id, name, contact_name) VALUES (900001, 'theirs', 'x'), (900002, 'theirs too', 'x');
+       INSERT INTO settings (id, org_id, mcp_config) VALUES (900001, 900001, '{"a": "\\u0000"}');
+       INSERT INTO org_user VALUES (900001, 5, 2, 'invited'), (900001, 6, 2, 'invited'), (900001, 7, 2, 'invited')`,
+    );
+    expect((await sweepNow()).mismatches).toEqual([]);
+    await plantOn(
+      pair,
+      'green',
+      `UPDATE org SET contact_name = 'y' WHERE id = 900001;
+       DELETE FROM org WHERE id = 900002;
+       UPDATE settings SET mcp_config = '{"a":"\\u0000"}' WHERE id = 900001;
+       UPDATE role SET rank = 3 WHERE id = 2;
+       DELETE FROM org_user WHERE org_id = 900001 AND user_id = 5;
+       WITH moved AS (DELETE FROM org_user AS t WHERE org_id = 900001 AND user_id = 6 RETURNING t.*::text AS row_text)
+       INSERT INTO orchestrator.kept (k, table_name, row_text) SELECT 6, 'org_user', row_text FROM moved`,
+    );
+    const expected = [
+      { table: 'role', key: '2', kind: 'different', columns: ['rank'] },
+      { table: 'org_user', key: '5', kind: 'missing', columns: [] },
+      { table: 'org', key: '900001', kind: 'different', columns: ['contact_name'] },
+      { table: 'settings', key: '900001', kind: 'different', columns: ['mcp_config'] },
+      { table: 'org', key: '900002', kind: 'missing', columns: [] },
+    ];
+    expect((await sweepNow()).mismatches).toEqual(expected);
+    const again = await sweepNow();
+    expect(again.mismatches).toEqual(expected);
+    await repair(stream.ctx, stream.applier, again.mismatches, 'blue');
+    expect((await sweepNow()).mismatches).toEqual([]);
+    writing.resume();
+  });
 });
 
 /** Moves serving back to blue, as a revert does, and starts the forward stream at what blue had written before. */
