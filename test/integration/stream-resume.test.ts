@@ -136,19 +136,20 @@ describe('resuming', () => {
       await stream.blue(`UPDATE user_settings SET language = 'before'`);
       await drained(pair, ctx, applier);
       const arrived = applier.waitForMessage('late', AbortSignal.timeout(30_000));
-      proxy.holdAnswers();
+      proxy.holdAnswersTo('COMMIT');
       await execute(
         pair.blue.urls.sync,
         `BEGIN; UPDATE public.user_settings SET user_version = user_version + 1; SELECT pg_logical_emit_message(true, '${ctx.names.messagePrefix}', 'late'); COMMIT`,
       );
-      // Not one answer arrives, so the batch cannot have got beyond its first statement.
-      await until('the batch to begin', async () => {
-        const [busy] = await rows(
+      await until('the batch to land', async () => {
+        const [landed] = await rows(
           pair.green.urls.superuser,
-          `SELECT FROM pg_stat_activity WHERE application_name = 'orchestrate/apply-forward' AND state = 'idle in transaction' AND datname = current_database()`,
+          'SELECT FROM settings WHERE id = 7 AND settings_version = 1',
         );
-        return busy !== undefined;
+        return landed !== undefined;
       });
+      // Nobody here has heard of it: the commit's answer did not arrive, and the stream will not send it again.
+      expect(applier.status.appliedChanges).toBe(200);
       proxy.flow();
       proxy.cut();
       await arrived;

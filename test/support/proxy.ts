@@ -4,8 +4,8 @@ import { createServer, connect as dial, type Socket } from 'node:net';
 export interface Proxy {
   /** The URL with the proxy's host and port. */
   url(url: string): string;
-  /** The server's answers stop arriving; what we send still does. */
-  holdAnswers(): void;
+  /** From the next message on that holds `text`, the server's answers stop arriving; what we send still does. */
+  holdAnswersTo(text: string): void;
   /** Ends every connection, on both sides. */
   cut(): void;
   /** Everything flows again, for connections made from now on. */
@@ -18,11 +18,15 @@ export async function proxyTo(url: string): Promise<Proxy> {
   const target = new URL(url);
   const pairs = new Set<{ readonly client: Socket; readonly server: Socket }>();
   let holding = false;
+  let trigger: string | undefined;
   const listener = createServer((client) => {
     const server = dial(Number(target.port), target.hostname);
     const pair = { client, server };
     pairs.add(pair);
-    client.pipe(server);
+    client.on('data', (data: Buffer) => {
+      if (trigger !== undefined && data.includes(trigger)) holding = true;
+      server.write(data);
+    });
     server.on('data', (data: Buffer) => {
       if (!holding) client.write(data);
     });
@@ -51,11 +55,12 @@ export async function proxyTo(url: string): Promise<Proxy> {
       through.port = String(port);
       return through.href;
     },
-    holdAnswers: () => {
-      holding = true;
+    holdAnswersTo: (text) => {
+      trigger = text;
     },
     cut,
     flow: () => {
+      trigger = undefined;
       holding = false;
     },
     close: async () => {
