@@ -19,7 +19,7 @@ import { asFailure, reportOf, workloadFact } from './report-document.ts';
 import { writeReport } from './report-files.ts';
 import type { BeforeCheck, Scene } from './scene.ts';
 import { createSourceTable } from './source-table.ts';
-import { becomeReady, finalize, handOver, passGates, soak, watchOver } from './stages.ts';
+import { becomeReady, finalize, handOver, passGates, probe, soak, watchOver } from './stages.ts';
 import { Stop } from './stop.ts';
 import { Watch } from './watch.ts';
 import { startWorkload } from './workload.ts';
@@ -110,7 +110,8 @@ async function perform(
 ): Promise<void> {
   const ending: (() => Promise<unknown>)[] = [];
   try {
-    const environment = environmentOf(settings, pair.urlFiles, await freePort());
+    const metricsPort = await freePort();
+    const environment = environmentOf(settings, pair.urlFiles, metricsPort);
     const program = new Program(options.program ?? ownProgram(), environment, pair.directory);
     ending.push(() => program.stop());
     book.version = await stop.guard(program.version());
@@ -145,6 +146,7 @@ async function perform(
     const scene: Scene = {
       settings: { ...settings, acceptParked: acceptedParked(settings) },
       soakMs: options.soakMs,
+      metricsPort,
       pair,
       program,
       run,
@@ -171,6 +173,7 @@ async function journey(scene: Scene): Promise<void> {
   await becomeReady(scene);
   let serving: Side = 'blue';
   sampler.sample(() => serving);
+  await probe(scene);
   await passGates(scene);
   let rate = await soak(scene, serving);
   for (const name of ['cutover 1', 'revert 1', 'cutover 2']) {

@@ -19,6 +19,8 @@ export type BeforeCheck = (at: {
 export interface Scene {
   readonly settings: Settings;
   readonly soakMs: number;
+  /** Where the runner serves /metrics and /readyz, on loopback. */
+  readonly metricsPort: number;
   readonly pair: Pair;
   readonly program: Program;
   readonly run: RunningProgram;

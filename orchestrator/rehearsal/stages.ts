@@ -83,6 +83,28 @@ function phasesOf(journal: readonly JournalLine[], beganMs: number): { phase: st
   return phases;
 }
 
+/** What Prometheus and Kubernetes would see of the runner now. */
+export async function probe({ book, stop, metricsPort }: Scene): Promise<void> {
+  const get = async (path: string): Promise<{ status: number; text: string }> => {
+    const answer = await fetch(`http://127.0.0.1:${metricsPort}${path}`, { signal: stop.signal });
+    return { status: answer.status, text: await answer.text() };
+  };
+  await book.stage(
+    'probes',
+    async () => {
+      for (const path of ['/healthz', '/readyz']) {
+        const { status, text } = await stop.guard(get(path));
+        if (status !== 200) book.fail('probes', `${path} says 200`, `${status} ${text.slice(0, 200).trim()}`);
+      }
+      const { text } = await stop.guard(get('/metrics'));
+      if (!/^orchestrate_phase\{[^}]*phase="syncing"[^}]*\} 1$/m.test(text))
+        book.fail('probes', 'orchestrate_phase{phase="syncing"} 1 on /metrics', 'another value, or none');
+      return text.split('\n').filter((line) => line.startsWith('orchestrate_')).length;
+    },
+    (series) => `healthy, ready, ${series} series of metrics`,
+  );
+}
+
 /** Asks the program for a dry run until every gate is passed, as an operator would before the day. */
 export async function passGates(scene: Scene): Promise<void> {
   const { book, stop, program } = scene;
