@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
-import { fencedTables, removeFence, sealFence } from '../fence/fence.ts';
+import { fencedTables, removeFence, removeFenceFrom, sealFence } from '../fence/fence.ts';
 import { otherSide, SIDES, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
 import { holdClaim } from '../state/claim.ts';
@@ -177,14 +177,28 @@ async function clearSide(
   await dropPublication(client, ctx, side);
   await dropSlot(ctx, side, ctx.names.slot[side]);
   const stays = side !== serving && options.release !== side;
-  await withTableLock(client, fencedTables(ctx, side), `clearing ${side}`, LOCK_WAIT_MS, (ms) =>
-    transaction(client, async () => {
-      await client.query(`SET LOCAL lock_timeout = '${ms}ms'`);
-      await holdClaim(client, ctx.claim());
+  const locked = (tables: readonly string[], work: () => Promise<void>): Promise<void> =>
+    withTableLock(client, tables, `clearing ${side}`, LOCK_WAIT_MS, (ms) =>
+      transaction(client, async () => {
+        await client.query(`SET LOCAL lock_timeout = '${ms}ms'`);
+        await holdClaim(client, ctx.claim());
+        await work();
+      }),
+    );
+  if (stays)
+    await locked(fencedTables(ctx, side), async () => {
       if (side === 'green') await restoreIdentities(client);
-      await (stays ? sealFence(client, ctx, side) : removeFence(client, ctx, side));
-    }),
-  );
+      await sealFence(client, ctx, side);
+    });
+  else {
+    // One table at a time: the application writes here, and whoever holds one lock only is in nobody's deadlock.
+    for (const table of fencedTables(ctx, side))
+      await locked([table], async () => {
+        if (side === 'green') await restoreIdentities(client, table);
+        await removeFenceFrom(client, table);
+      });
+    await locked([], () => removeFence(client, ctx, side));
+  }
   await failpoint(`clear-${side}.after`);
 }
 

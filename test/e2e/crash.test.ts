@@ -110,7 +110,13 @@ describe('kill -9 of the runner, then run again', () => {
     await killedAt(
       'decide.after',
       1,
-      ...['cutover', '--yes', '--json', '--accept-parked', 'all', '--timeout', '5s'],
+      'cutover',
+      '--yes',
+      '--json',
+      '--accept-parked',
+      'all',
+      '--timeout',
+      '5s',
     );
     // Neither side takes writes now, and neither opens by itself.
     running = j.run();

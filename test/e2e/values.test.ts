@@ -42,8 +42,14 @@ describe('the value zoo, there and back', () => {
     await clean();
 
     // Through the stream: every row is written again, with its long values unchanged, and then from scratch.
-    await execute(pair.blue.urls.app, 'UPDATE user_settings SET enable_default_condenser = NOT enable_default_condenser');
-    await execute(pair.blue.urls.app, 'UPDATE user_settings SET enable_default_condenser = NOT enable_default_condenser');
+    await execute(
+      pair.blue.urls.app,
+      'UPDATE user_settings SET enable_default_condenser = NOT enable_default_condenser',
+    );
+    await execute(
+      pair.blue.urls.app,
+      'UPDATE user_settings SET enable_default_condenser = NOT enable_default_condenser',
+    );
     await execute(
       pair.blue.urls.superuser,
       `CREATE TABLE public.aside AS SELECT * FROM public.user_settings WHERE id % 3 = 0;
