@@ -91,13 +91,19 @@ export async function setFence(
 
 /** Removes triggers and function in the caller's transaction; nothing happens where they are gone already. */
 export async function removeFence(client: ClientBase, ctx: Context, side: Side): Promise<void> {
-  for (const table of fencedTables(ctx, side)) {
-    const { rows } = await client.query<{ found: boolean }>('SELECT to_regclass($1) IS NOT NULL AS found', [
-      table,
-    ]);
-    if (rows[0]?.found) await client.query(`DROP TRIGGER IF EXISTS ${ident(FENCE_NAME)} ON ${table}`);
-  }
+  for (const table of fencedTables(ctx, side)) await removeFenceFrom(client, table);
   await client.query(`DROP FUNCTION IF EXISTS ${ident(schemaOf(ctx, side))}.${ident(FENCE_NAME)}()`);
+}
+
+/** Removes the trigger of one table (quoted, qualified) in the caller's transaction. */
+export async function removeFenceFrom(client: ClientBase, table: string): Promise<void> {
+  const { rows } = await client.query<{ found: boolean }>(
+    `SELECT EXISTS (
+       SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2 AND NOT tgisinternal) AS found`,
+    [table, FENCE_NAME],
+  );
+  // Looked up first: only a trigger that is there is worth the lock.
+  if (rows[0]?.found) await client.query(`DROP TRIGGER IF EXISTS ${ident(FENCE_NAME)} ON ${table}`);
 }
 
 /**

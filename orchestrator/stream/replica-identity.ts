@@ -41,7 +41,7 @@ const SAVE = `
 const SAVED = `
   SELECT table_name, definition
   FROM orchestrator.saved_object
-  WHERE kind = 'replica identity'
+  WHERE kind = 'replica identity' AND ($1::text IS NULL OR table_name = $1)
   ORDER BY ordinal`;
 
 const LOCK_TIMEOUT_MS = 2_000;
@@ -106,10 +106,11 @@ export async function tablesNotFull(green: pg.ClientBase, ctx: Pick<Context, 'sc
 
 /**
  * Gives green's tables the replica identities back that `makeIdentityFull` saved, in the caller's transaction; for
- * finalize. A table that is gone is passed over.
+ * finalize and abort. A table that is gone is passed over.
+ * @param only one table, quoted and qualified; all of them unless given.
  */
-export async function restoreIdentities(green: pg.ClientBase): Promise<void> {
-  const { rows } = await green.query<{ table_name: string; definition: string }>(SAVED);
+export async function restoreIdentities(green: pg.ClientBase, only?: string): Promise<void> {
+  const { rows } = await green.query<{ table_name: string; definition: string }>(SAVED, [only ?? null]);
   for (const { table_name: table, definition } of rows) {
     const { rows: owners } = await green.query<{ owner: string }>(
       'SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass($1)',

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
+import { qualified } from '../../../src/mapping/identifier.ts';
 import { failure } from '../../errors/failure.ts';
 import { sqlState } from '../../errors/sqlstate.ts';
 import { fencedTables, fenceFailure } from '../../fence/fence.ts';
@@ -19,6 +20,23 @@ export interface Frozen {
 /** The longest that one try may make writers queue behind it. */
 const TRY_MS = 500;
 const PAUSE_MS = 250;
+
+/**
+ * In which order green's tables are locked, try by try. A transaction of the application that has written the first of
+ * them keeps us waiting while we hold nothing it wants; in another order than its own it would wait for us as we wait
+ * for it, until the try ends. The orders are those in which people are signed up, and in which they are deleted.
+ */
+const LOCK_ORDERS = [
+  ['user', 'org', 'org_user', 'settings', 'role'],
+  ['org', 'user', 'org_user', 'settings', 'role'],
+  ['settings', 'org_user', 'user', 'org', 'role'],
+] as const;
+
+function tablesInOrder(ctx: Context, side: Side, tries: number): string[] {
+  const order = LOCK_ORDERS[tries % LOCK_ORDERS.length];
+  if (side === 'blue' || order === undefined) return fencedTables(ctx, side);
+  return order.map((name) => qualified(ctx.schemas.org, name));
+}
 
 /** The serving side's clock in epoch seconds; deadlines are counted on it. */
 export async function serverClock(client: ClientBase): Promise<number> {
@@ -79,7 +97,7 @@ export async function freeze(
   );
   let waitMs = TRY_MS;
   let yielded = false;
-  for (;;) {
+  for (let tries = 0; ; tries++) {
     try {
       const { rows } = await client.query<{ barrier: string; late: string; frozen_at: string }>(
         'SELECT barrier::text, late, frozen_at FROM orchestrator.freeze($1, $2, $3, $4, $5, $6, $7, $8)',
@@ -87,7 +105,7 @@ export async function freeze(
           claim.migration,
           claim.epoch.toString(),
           claim.generation.toString(),
-          tables,
+          tablesInOrder(ctx, side, tries),
           attempt,
           deadline,
           waitMs,
