@@ -8,6 +8,7 @@ import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import type { FinalizeOptions } from '../state/request.ts';
 import { changeState, hasControl, readSide, readState } from '../state/store.ts';
+import { dropDeleteIndexes } from '../stream/delete-indexes.ts';
 import { dropPublication } from '../stream/publication.ts';
 import { restoreIdentities } from '../stream/replica-identity.ts';
 import { dropSlot } from '../stream/slot.ts';
@@ -188,6 +189,7 @@ async function clearSide(
   if (stays)
     await locked(fencedTables(ctx, side), async () => {
       if (side === 'green') await restoreIdentities(client);
+      if (side === 'green') await dropDeleteIndexes(client, ctx);
       await sealFence(client, ctx, side);
     });
   else {
@@ -197,6 +199,7 @@ async function clearSide(
         if (side === 'green') await restoreIdentities(client, table);
         await removeFenceFrom(client, table);
       });
+    if (side === 'green') await locked([ctx.relations.settings], () => dropDeleteIndexes(client, ctx));
     await locked([], () => removeFence(client, ctx, side));
   }
   await failpoint(`clear-${side}.after`);

@@ -311,6 +311,10 @@ export class Applier {
 
   /** The loop: batches while there is something, tasks between them, a stored keepalive when there is nothing. */
   async #serve(session: StreamSession): Promise<void> {
+    const { destination, stored } = session;
+    await exclusively(destination, this.#ctx, this.#direction, stored, async () =>
+      this.#sink.upkeep?.(destination),
+    );
     const feed = new Feed(session, this.#sink, this.delta, this.#signal, this.#counts);
     while (!this.#stopping) {
       for (let task = this.#tasks.shift(); task !== undefined; task = this.#tasks.shift())

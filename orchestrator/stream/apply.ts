@@ -5,6 +5,7 @@ import type { Context } from '../state/context.ts';
 import { appendJournal } from '../state/journal.ts';
 import { type Assignment, assign, assignWithoutKeys } from './assignment.ts';
 import type { Relation, Value } from './change.ts';
+import { DeleteIndexes } from './delete-indexes.ts';
 import { keepForeignRows, makeRoom, rehome } from './foreign-rows.ts';
 import { map, park, rekey, unmap, unpark } from './forward-move.ts';
 import { readImages, readKeys, readPlaces, reread } from './forward-state.ts';
@@ -38,15 +39,21 @@ export class ForwardSink implements Sink {
   readonly #mode: 'catch-up' | 'syncing';
   readonly #truncate: 'apply' | 'refuse';
   readonly #nets = new Nets();
+  readonly #deleteIndexes: DeleteIndexes;
 
   constructor(ctx: Context, options: ForwardOptions) {
     this.#ctx = ctx;
     this.#mode = options.mode;
+    this.#deleteIndexes = new DeleteIndexes(ctx.relations);
     this.#truncate = options.truncate ?? 'apply';
   }
 
   relation(relation: Relation): void {
     checkSourceRelation(relation, this.#ctx.schemas.source);
+  }
+
+  async upkeep(client: pg.Client): Promise<void> {
+    await this.#deleteIndexes.make(client);
   }
 
   begin(): void {
@@ -61,7 +68,7 @@ export class ForwardSink implements Sink {
         if (this.#truncate === 'refuse')
           throw failure('TRUNCATE_REFUSED', { expected: 'no TRUNCATE of user_settings', found: 'one' });
         this.#nets.clear();
-        await truncate(tx, this.#ctx, this.#served);
+        await truncate(tx, this.#ctx, this.#served, (users) => this.#deleteIndexes.expect(tx.client, users));
         continue;
       }
       const moved = this.#nets.add(change);
@@ -148,6 +155,8 @@ export class ForwardSink implements Sink {
   }
 
   async #unmap(client: pg.Client, ids: readonly number[]): Promise<void> {
+    // While catching up there are no foreign keys yet that would ask.
+    if (this.#mode === 'syncing') await this.#deleteIndexes.expect(client, ids.length);
     if (this.#served) {
       const kept = await keepForeignRows(client, this.#ctx.relations, ids);
       if (kept.orgUser + kept.settings > 0)

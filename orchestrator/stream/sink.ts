@@ -32,6 +32,11 @@ export interface Sink {
    * @throws OrchestrateError SCHEMA_CHANGED with what was expected and found.
    */
   relation(relation: Relation): void;
+  /**
+   * What the sink found it needs first, in a transaction of its own before the stream goes on; called after every
+   * (re)connection.
+   */
+  upkeep?(client: pg.Client): Promise<void>;
   /** A destination transaction begins; anything remembered of a former one is void. */
   begin(): void;
   /** Applies one batch. @throws what makes the applier roll back: transient errors are tried again. */

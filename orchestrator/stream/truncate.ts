@@ -40,17 +40,24 @@ const FOREIGN = (r: Relations) => `
  * What a TRUNCATE of `user_settings` means for green: every row of ours goes, mapped or parked; what is not ours
  * stays, or is kept where it would block (I8).
  *
- * A whole table is truncated here, too: deleting row by row asks for every organisation and user whether a settings
- * row refers to it, and the settings table has no index for that question.
+ * Where all rows are ours the tables are truncated here, too.
+ * @param expectDeletions told before users are deleted one by one.
  */
-export async function truncate(tx: SinkTransaction, ctx: Context, served: boolean): Promise<void> {
+export async function truncate(
+  tx: SinkTransaction,
+  ctx: Context,
+  served: boolean,
+  expectDeletions: (users: number) => Promise<void>,
+): Promise<void> {
   const { client } = tx;
   const r = ctx.relations;
   const { rows } = await client.query<{ id: number }>(OURS(r));
   for (const { id } of rows) tx.touched.add(id);
   let kept = 0;
-  if (served && (await holdsForeignRows(client, r))) kept = await deleteUsers(client, r);
-  else await client.query(`TRUNCATE ${r.orgUser}, ${r.settings}, ${r.user}, ${r.org}`);
+  if (served && (await holdsForeignRows(client, r))) {
+    await expectDeletions(rows.length);
+    kept = await deleteUsers(client, r);
+  } else await client.query(`TRUNCATE ${r.orgUser}, ${r.settings}, ${r.user}, ${r.org}`);
   await client.query(`DELETE FROM ${r.link}`);
   await client.query(`DELETE FROM ${r.parked}`);
   await client.query('DELETE FROM orchestrator.diverged');

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { dropDeleteIndexes } from '../../orchestrator/stream/delete-indexes.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
 import { bothSides, type ForwardStream, forwardStream } from '../support/forward-stream.ts';
-import { execute, rows } from '../support/sql.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
 
 let pair: Pair;
 let stream: ForwardStream;
@@ -218,5 +219,30 @@ describe('forward stream', () => {
     await expectEqual(3000);
     // Itself and the barrier: whatever parts it was applied in.
     expect(stream.applier.status.appliedTransactions - before).toBe(2);
+  });
+
+  test('many deletions at once get indexes that answer for them, and those can be removed', async () => {
+    await execute(
+      pair.blue.urls.app,
+      `INSERT INTO user_settings (id, keycloak_user_id, llm_api_key) SELECT n, 'k' || n, repeat(md5(n::text), 15) FROM generate_series(1, 4000) n`,
+    );
+    stream = await forwardStream(pair);
+    const indexes = () =>
+      rows(
+        pair.green.urls.superuser,
+        `SELECT relname FROM pg_class WHERE relname LIKE 'orchestrate_settings%'`,
+      );
+    await stream.blue('DELETE FROM user_settings WHERE id = 1');
+    await expectEqual(3999);
+    expect(await indexes()).toHaveLength(0);
+    await stream.blue(`
+      BEGIN;
+      DELETE FROM user_settings WHERE id <= 1500;
+      UPDATE user_settings SET keycloak_user_id = NULL WHERE id > 2500;
+      COMMIT`);
+    await expectEqual(2500);
+    expect(await indexes()).toHaveLength(2);
+    await withClient(pair.green.urls.sync, (client) => dropDeleteIndexes(client, stream.ctx));
+    expect(await indexes()).toHaveLength(0);
   });
 });

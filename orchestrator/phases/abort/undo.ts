@@ -14,6 +14,7 @@ import { clientConfig } from '../../pg/connect.ts';
 import { transaction } from '../../pg/transaction.ts';
 import { holdClaim, holdClaimBy } from '../../state/claim.ts';
 import type { Context } from '../../state/context.ts';
+import { dropDeleteIndexes } from '../../stream/delete-indexes.ts';
 import { dropPublication } from '../../stream/publication.ts';
 import { restoreIdentities } from '../../stream/replica-identity.ts';
 import { dropSlot } from '../../stream/slot.ts';
@@ -78,6 +79,7 @@ export async function undoGreen(ctx: Context, green: pg.Client): Promise<void> {
       await holdClaim(green, ctx.claim());
       if (before !== null && before.length > 0) await emptyTables(ctx, green);
       await restoreIdentities(green);
+      await dropDeleteIndexes(green, ctx);
       await removeFence(green, ctx, 'green');
     }),
   );
