@@ -22,6 +22,8 @@ import { rows, withClient } from '../support/sql.ts';
 import { until } from '../support/until.ts';
 
 const SWEEPS = Number(process.env['ORCHESTRATE_TEST_SWEEPS'] ?? 8);
+/** Sweeps of a small table cost round trips; on a busy machine they take seconds each. */
+const PATIENCE_MS = 60_000 + SWEEPS * 20_000;
 const folder = mkdtempSync(join(tmpdir(), 'verify-live-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -66,7 +68,7 @@ describe('while blue serves', () => {
   const sweepNow = () =>
     sweepPhase(stream.ctx, { serving: 'blue', applier: stream.applier, workers: 2, chunkRows: 700 });
 
-  it('finds nothing, sweep after sweep', async () => {
+  it('finds nothing, sweep after sweep', { timeout: PATIENCE_MS }, async () => {
     for (let n = 0; n < SWEEPS; n++) {
       const document = await sweepNow();
       expect(document.mismatches).toEqual([]);
@@ -168,7 +170,7 @@ describe('while green serves', () => {
   const sweepNow = () =>
     sweepPhase(stream.ctx, { serving: 'green', applier: stream.applier, workers: 2, chunkRows: 700 });
 
-  it('finds nothing, sweep after sweep', async () => {
+  it('finds nothing, sweep after sweep', { timeout: PATIENCE_MS }, async () => {
     for (let n = 0; n < SWEEPS; n++) {
       const document = await sweepNow();
       expect(document.mismatches).toEqual([]);
@@ -219,7 +221,9 @@ describe('once blue serves again', () => {
   const sweepNow = () =>
     sweepPhase(stream.ctx, { serving: 'blue', applier: stream.applier, workers: 2, chunkRows: 700 });
 
-  it('finds nothing: rows that are not ours and constants green has changed are left alone', async () => {
+  it('finds nothing: rows that are not ours and constants green has changed are left alone', {
+    timeout: PATIENCE_MS,
+  }, async () => {
     const [green] = await rows<{ links: number; diverged: number; foreign: number }>(
       pair.green.urls.superuser,
       `SELECT (SELECT count(*)::integer FROM orchestrator.link) AS links,
