@@ -23,24 +23,28 @@ export interface Recomputed {
 const key = ident(KEY_COLUMN);
 
 /**
- * Of users that share a key the lowest id keeps it; the others are parked whole and their rows of the org model go.
- * The digest only narrows the search down, at a third of the cost of grouping by the key itself; who shares a key is
- * decided by the key.
+ * Of users that share a key the lowest id keeps it; these are the others, as one array in text. The digest only narrows
+ * the search down: sorting numbers is cheaper than hashing or sorting texts. Who shares a key is decided by the key.
  */
-const parkLosers = (ctx: Context): string => `
+const LOSERS = (ctx: Context): string => `
   WITH suspect AS MATERIALIZED (
     SELECT hashtextextended(u.${key}, 0) AS digest
     FROM ${ctx.relations.user} AS u
     GROUP BY 1
     HAVING count(*) > 1
-  ), loser AS MATERIALIZED (
-    SELECT r.id
-    FROM (
-      SELECT u."id" AS id, row_number() OVER (PARTITION BY u.${key} ORDER BY u."id") AS place
-      FROM ${ctx.relations.user} AS u
-      WHERE hashtextextended(u.${key}, 0) IN (SELECT digest FROM suspect)
-    ) AS r
-    WHERE r.place > 1
+  )
+  SELECT array_agg(r.id)::text AS ids, count(*)::integer AS n
+  FROM (
+    SELECT u."id" AS id, row_number() OVER (PARTITION BY u.${key} ORDER BY u."id") AS place
+    FROM ${ctx.relations.user} AS u
+    WHERE hashtextextended(u.${key}, 0) IN (SELECT digest FROM suspect)
+  ) AS r
+  WHERE r.place > 1`;
+
+/** Parks users whole and takes their rows of the org model away; all of it reads the state before the statement. */
+const parkLosers = (ctx: Context): string => `
+  WITH loser AS MATERIALIZED (
+    SELECT unnest($1::integer[]) AS id
   ), parked AS (
     INSERT INTO ${ctx.relations.parked} (${SOURCE_NAMES}, "reason")
     SELECT image.*, 'duplicate'
@@ -51,11 +55,8 @@ const parkLosers = (ctx: Context): string => `
     DELETE FROM ${ctx.relations.orgUser} AS t USING loser AS l WHERE t."org_id" = l.id AND t."user_id" = l.id
   ), user_gone AS (
     DELETE FROM ${ctx.relations.user} AS t USING loser AS l WHERE t."id" = l.id
-  ), org_gone AS (
-    DELETE FROM ${ctx.relations.org} AS t USING loser AS l WHERE t."id" = l.id
   )
-  SELECT count(*)::integer AS n
-  FROM loser`;
+  DELETE FROM ${ctx.relations.org} AS t USING loser AS l WHERE t."id" = l.id`;
 
 /** Parked rows with a key that no user holds: the lowest id of each key is its heir. */
 const HEIRS = (ctx: Context): string => `
@@ -78,7 +79,12 @@ const settleReasons = (ctx: Context): string => `
  * at one row at a time is exact there. This looks at all of them, once, when the newest snapshot is passed.
  */
 export async function recompute(client: ClientBase, ctx: Context): Promise<Recomputed> {
-  const { rows: losers } = await client.query<{ n: number }>(parkLosers(ctx));
+  await client.query('SET LOCAL enable_hashagg = off');
+  const { rows: losers } = await client.query<{ ids: string | null; n: number }>(LOSERS(ctx));
+  await client.query('RESET enable_hashagg');
+  // A statement that might delete locks the tables even if it does not: indexes are being built on them meanwhile.
+  const ids = losers[0]?.ids ?? null;
+  if (ids !== null) await client.query(parkLosers(ctx), [ids]);
   const { rows: heirs } = await client.query<{ id: string }>(HEIRS(ctx));
   if (heirs.length > 0)
     await promote(
