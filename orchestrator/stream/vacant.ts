@@ -34,6 +34,10 @@ export async function vacantKeys(green: pg.ClientBase, ctx: Pick<Context, 'relat
  * Gives every vacant key its heir, in one transaction of its own with the claim held; nothing changes on blue, whose
  * rows the heirs are. Green's fence keeps clients out meanwhile (leased or closed); the sync role passes it. Done
  * twice it does nothing.
+ *
+ * Its place is after the decision and before the forward stream applies anything: earlier an attempt that is undone
+ * would leave heirs behind while green serves, and a reverse stream that still runs would take an heir for a user born
+ * on green, whose organisation, if its name was taken, it cannot recognise.
  * @param green a session on green, outside any transaction.
  * @param content when given, a transactional logical message of that content ends the transaction, so that a stream
  *   that is still running can be waited for.
