@@ -56,13 +56,16 @@ export const FENCE_FUNCTIONS = `
     END IF;
   END $$;
 
-  CREATE FUNCTION orchestrator.lock_tables(tables text[], wait_ms integer)
+  -- later_ms: the longest wait for all but the first table. Whoever holds the first one is in nobody's way yet; with
+  -- it in hand, a writer that takes the tables in another order waits for us as we wait for it.
+  CREATE FUNCTION orchestrator.lock_tables(tables text[], wait_ms integer, later_ms integer DEFAULT NULL)
   RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
   DECLARE name text;
   BEGIN
     PERFORM set_config('lock_timeout', wait_ms || 'ms', true);
     FOREACH name IN ARRAY tables LOOP
       EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', name::regclass);
+      PERFORM set_config('lock_timeout', coalesce(later_ms, wait_ms) || 'ms', true);
     END LOOP;
   END $$;
 
@@ -77,11 +80,11 @@ export const FENCE_FUNCTIONS = `
   -- Step 3: only from open or lapsed; waits for open writers; the barrier is emitted in the same transaction.
   CREATE FUNCTION orchestrator.freeze(
     migration text, epoch bigint, generation bigint, tables text[], attempt text, deadline numeric,
-    wait_ms integer, prefix text)
+    wait_ms integer, prefix text, later_ms integer DEFAULT NULL)
   RETURNS TABLE (barrier pg_lsn, late bigint, frozen_at numeric)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
   BEGIN
-    PERFORM orchestrator.lock_tables(tables, wait_ms);
+    PERFORM orchestrator.lock_tables(tables, wait_ms, later_ms);
     PERFORM FROM orchestrator.side AS s
     WHERE s.migration = "freeze".migration AND s.epoch = "freeze".epoch AND s.generation = "freeze".generation
       AND s.role = 'serving' FOR SHARE;

@@ -19,7 +19,10 @@ export interface Frozen {
 
 /** The longest that one try may make writers queue behind it. */
 const TRY_MS = 500;
+/** With the first table in hand: longer is a deadlock more often than a slow writer. */
+const LATER_MS = 150;
 const PAUSE_MS = 250;
+const SHORT_PAUSE_MS = 60;
 
 /**
  * In which order green's tables are locked, try by try. A transaction of the application that has written the first of
@@ -75,8 +78,8 @@ export async function lockHolders(client: ClientBase, tables: readonly string[])
 }
 
 /**
- * Step 3 on the serving side: one server-side call a try. A try waits half a second for open writers and then lets the
- * queue behind it go; behind an autovacuum one try waits deadlock_timeout + 200 ms, because only the deadlock check
+ * Step 3 on the serving side: one server-side call a try. A try waits half a second for open writers, less for the
+ * further tables of green, and then lets the queue behind it go; behind an autovacuum one try waits deadlock_timeout + 200 ms, because only the deadlock check
  * makes an autovacuum yield (HISTORIES 20).
  * @param deadline epoch seconds on the serving side's clock, counted from the pause of the clients.
  * @param until epoch seconds after which no further try is made.
@@ -98,9 +101,10 @@ export async function freeze(
   let waitMs = TRY_MS;
   let yielded = false;
   for (let tries = 0; ; tries++) {
+    const begun = performance.now();
     try {
       const { rows } = await client.query<{ barrier: string; late: string; frozen_at: string }>(
-        'SELECT barrier::text, late, frozen_at FROM orchestrator.freeze($1, $2, $3, $4, $5, $6, $7, $8)',
+        'SELECT barrier::text, late, frozen_at FROM orchestrator.freeze($1, $2, $3, $4, $5, $6, $7, $8, $9)',
         [
           claim.migration,
           claim.epoch.toString(),
@@ -110,6 +114,7 @@ export async function freeze(
           deadline,
           waitMs,
           ctx.names.messagePrefix,
+          waitMs === TRY_MS ? LATER_MS : waitMs,
         ],
       );
       const row = rows[0];
@@ -132,6 +137,7 @@ export async function freeze(
     waitMs = vacuum ? Number(settings[0]?.ms ?? 1000) + 200 : TRY_MS;
     yielded ||= vacuum;
     // Writers that queued behind the try go first.
-    if (!vacuum) await delay(PAUSE_MS, undefined, { signal: ctx.signal });
+    const pauseMs = performance.now() - begun < TRY_MS ? SHORT_PAUSE_MS : PAUSE_MS;
+    if (!vacuum) await delay(pauseMs, undefined, { signal: ctx.signal });
   }
 }
