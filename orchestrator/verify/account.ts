@@ -8,8 +8,8 @@ import type { Mismatch } from './mismatch.ts';
  * Parked rows whose reason does not hold any more while blue serves: a duplicate needs a mapped row with its key, the
  * others say what their key is. `$1` limits it to those ids; null means all.
  *
- * Once green has served, an heir whose forward image would collide with something of green's own making is passed
- * over at a revert: it stays parked although nobody holds its key.
+ * Once green has served, an heir whose number somebody on green has taken is passed over at a revert: it stays parked
+ * although nobody holds its key.
  */
 const unfoundedSql = (r: Relations, served: boolean) => `
   SELECT p."id" AS key
@@ -19,15 +19,10 @@ const unfoundedSql = (r: Relations, served: boolean) => `
           WHEN 'null_key' THEN p."keycloak_user_id" IS NOT NULL
           WHEN 'empty_key' THEN p."keycloak_user_id" IS DISTINCT FROM ''
           ELSE NOT EXISTS (SELECT FROM ${r.user} AS u WHERE u."keycloak_user_id" = p."keycloak_user_id")
-               ${served ? `AND NOT (${collides(r)})` : ''}
+               ${served ? `AND NOT EXISTS (SELECT FROM ${r.user} AS u WHERE u."id" = p."id")` : ''}
         END
   ORDER BY 1
   LIMIT 1000`;
-
-const collides = (r: Relations) => `
-    EXISTS (SELECT FROM ${r.user} AS u WHERE u."id" = p."id")
-    OR EXISTS (SELECT FROM ${r.settings} AS s WHERE s."id" = p."id")
-    OR EXISTS (SELECT FROM ${r.org} AS o WHERE o."id" = p."id" OR o."name" = 'user_' || p."id" || '_org')`;
 
 /** @returns parked rows that should be mapped, or are parked for another reason than they say. */
 export async function unfoundedParking(

@@ -315,8 +315,6 @@ async function blueAgain(pair: Pair, former: GreenServing): Promise<ForwardStrea
   const generation = ctx.claim().generation + 1n;
   await former.drained();
   await withClient(pair.green.urls.sync, async (green) => {
-    await fillVacantKeys(green, ctx);
-    await former.drained();
     await former.stop();
     await withClient(pair.blue.urls.sync, async (blue) => {
       const l = formatLsn((await identify(blue)).flushedLsn);
@@ -330,8 +328,9 @@ async function blueAgain(pair: Pair, former: GreenServing): Promise<ForwardStrea
       await blue.query(`UPDATE orchestrator.side SET generation = $1, role = 'serving'`, [generation]);
       await blue.query('COMMIT');
       await alignSequences(blue, green, ctx);
+      ctx.setClaim({ generation });
+      await fillVacantKeys(green, ctx);
     });
   });
-  ctx.setClaim({ generation });
   return streamOf(pair, ctx);
 }
