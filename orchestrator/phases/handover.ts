@@ -10,7 +10,6 @@ import { commit } from '../pg/transaction.ts';
 import type { Context } from '../state/context.ts';
 import type { Applier } from '../stream/applier.ts';
 import { identify } from '../stream/slot.ts';
-import { fillVacantKeys } from '../stream/vacant.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
 import { compareKeys } from '../verify/compare-keys.ts';
 import { alignSequences } from '../verify/sequences.ts';
@@ -113,15 +112,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
 
       await steps.run(
         'drain',
-        async () => {
-          const lsn = await drained;
-          if (kind === 'cutover') return lsn;
-          // Before blue is opened again every key has its user: heirs are made on green and drained like any write.
-          const filled = applier.waitForMessage(`heirs:${a.id}`, stop.signal);
-          filled.catch(() => {});
-          await fillVacantKeys(s, ctx, `heirs:${a.id}`);
-          return filled;
-        },
+        () => drained,
         (lsn) => formatLsn(lsn),
       );
 

@@ -1,11 +1,13 @@
 import type pg from 'pg';
 import type { OrchestrateError } from '../errors/failure.ts';
+import { connect } from '../pg/connect.ts';
 import { directionFrom, otherSide, type Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { Applier } from '../stream/applier.ts';
 import { forwardSink } from '../stream/apply.ts';
 import { advanceStandbySlot } from '../stream/retention.ts';
 import { reverseSink } from '../stream/reverse.ts';
+import { fillVacantKeys } from '../stream/vacant.ts';
 
 const RETENTION_EVERY_MS = 3_000;
 
@@ -37,6 +39,7 @@ export class Sync {
       serving === 'blue'
         ? forwardSink(ctx, { mode: 'syncing', truncate: options.truncate })
         : reverseSink(ctx);
+    if (serving === 'blue' && ctx.claim().generation > 0n) await inherit(ctx);
     const applier = new Applier(ctx, directionFrom(serving), sink);
     applier.onFatal(fatal);
     await applier.start();
@@ -73,5 +76,20 @@ export class Sync {
     const labels = { direction: directionFrom(this.serving) };
     for (const name of ['replication_lag_seconds', 'replication_lag_bytes', 'stream_connected'])
       this.ctx.metrics.set(name, labels, undefined);
+  }
+}
+
+/**
+ * While green served nobody inherited a key. Once blue serves again, and before the first of its changes is applied,
+ * every vacant key gets its heir (DESIGN 5, "Who is mapped"). Not earlier: the decision may still be refused, and the
+ * reverse stream would take an heir for a user born on green.
+ */
+async function inherit(ctx: Context): Promise<void> {
+  const green = await connect(ctx.endpoints.green, { purpose: 'heirs' });
+  try {
+    const heirs = await fillVacantKeys(green, ctx);
+    if (heirs.length > 0) await ctx.journal('heirs', { count: heirs.length, keys: heirs.slice(0, 100) });
+  } finally {
+    await green.end();
   }
 }

@@ -39,8 +39,6 @@ export async function vacantKeys(green: pg.ClientBase, ctx: Pick<Context, 'relat
  * would leave heirs behind while green serves, and a reverse stream that still runs would take an heir for a user born
  * on green, whose organisation, if its name was taken, it cannot recognise.
  * @param green a session on green, outside any transaction.
- * @param content when given, a transactional logical message of that content ends the transaction, so that a stream
- *   that is still running can be waited for.
  * @returns the ids of the heirs.
  */
 export async function fillVacantKeys(green: pg.Client, ctx: Context, content?: string): Promise<number[]> {
@@ -55,8 +53,6 @@ export async function fillVacantKeys(green: pg.Client, ctx: Context, content?: s
       await makeRoom(green, ctx.relations, slice);
       await map(green, ctx.relations, [...images.values()]);
     }
-    if (content !== undefined)
-      await green.query('SELECT pg_logical_emit_message(true, $1, $2)', [ctx.names.messagePrefix, content]);
     return heirs;
   });
 }
