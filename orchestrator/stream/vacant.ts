@@ -41,7 +41,7 @@ export async function vacantKeys(green: pg.ClientBase, ctx: Pick<Context, 'relat
  * @param green a session on green, outside any transaction.
  * @returns the ids of the heirs.
  */
-export async function fillVacantKeys(green: pg.Client, ctx: Context, content?: string): Promise<number[]> {
+export async function fillVacantKeys(green: pg.Client, ctx: Context): Promise<number[]> {
   return transaction(green, async () => {
     await holdClaim(green, ctx.claim());
     const heirs = await vacantKeys(green, ctx);
