@@ -5,17 +5,15 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { buildPhase } from '../../orchestrator/phases/build.ts';
-import { ensureControl } from '../../orchestrator/phases/control.ts';
-import { copyPhase } from '../../orchestrator/phases/copy.ts';
-import { prepare } from '../../orchestrator/phases/prepare.ts';
 import { type RoleDatabase, setUpDatabase } from '../../orchestrator/rehearsal/embedded/roles.ts';
 import { type EmbeddedServer, startServer } from '../../orchestrator/rehearsal/embedded/server.ts';
 import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import { CREATE_USER_SETTINGS, createSourceTable } from '../../orchestrator/rehearsal/source-table.ts';
-import { runContext } from '../support/run-context.ts';
+import { namesOf } from '../../orchestrator/state/names.ts';
+import { buildProgram, PROGRAM } from '../support/program.ts';
 import { execute, withClient } from '../support/sql.ts';
 import { requireTool } from '../support/tool.ts';
 
@@ -40,34 +38,72 @@ interface Seconds {
 /** One contender: runs once into a database of its own. */
 type Contender = (bench: Bench, green: RoleDatabase) => Promise<Seconds>;
 
-async function ours(bench: Bench, green: RoleDatabase): Promise<Seconds> {
-  const ctx = runContext({ blue: bench.blue, green });
-  const startedAt = performance.now();
+const BUILT = pathToFileURL(join(dirname(PROGRAM), '/')).href;
+
+/** The program's own phases in a process of their own, as it ships: its memory and CPU are nobody else's. */
+const OURS = `
+  import { readFileSync } from 'node:fs';
+  import { parseEndpoint } from '${BUILT}pg/endpoint.js';
+  import { namesOf, relationsOf } from '${BUILT}state/names.js';
+  import { ensureControl } from '${BUILT}phases/control.js';
+  import { prepare } from '${BUILT}phases/prepare.js';
+  import { copyPhase } from '${BUILT}phases/copy.js';
+  import { buildPhase } from '${BUILT}phases/build.js';
+  const schemas = { source: 'public', org: 'public' };
+  const nothing = () => {};
+  const ctx = {
+    names: namesOf('bench'), schemas, relations: relationsOf(schemas),
+    endpoints: { blue: parseEndpoint('blue', process.env.BLUE), green: parseEndpoint('green', process.env.GREEN) },
+    log: { debug: nothing, info: nothing, warn: nothing, error: nothing },
+    metrics: { set: nothing, add: nothing, observe: nothing },
+    claim: () => ({ migration: 'bench', epoch: 0n, generation: 0n }),
+    signal: new AbortController().signal,
+    journal: async () => {},
+  };
+  const at = [performance.now()];
   await ensureControl(ctx);
   const { slot } = await prepare(ctx);
-  const preparedAt = performance.now();
-  const cpu = process.cpuUsage();
-  await copyPhase(ctx, slot, { workers: bench.workers });
-  const copiedAt = performance.now();
+  at.push(performance.now());
+  await copyPhase(ctx, slot, { workers: Number(process.env.WORKERS) });
+  at.push(performance.now());
   await slot.release();
   await buildPhase(ctx, async () => {});
-  const builtAt = performance.now();
-  const used = process.cpuUsage(cpu);
-  await execute(bench.blue.urls.superuser, `SELECT pg_drop_replication_slot('${ctx.names.slot.blue}')`);
+  at.push(performance.now());
+  const { user, system } = process.cpuUsage();
+  const between = (from, to) => (at[to] - at[from]) / 1000;
+  process.stdout.write(JSON.stringify({
+    prepare: between(0, 1), data: between(1, 2), build: between(2, 3), total: between(1, 3), all: between(0, 3),
+    cpu: (user + system) / 1e6,
+    rss_mib: Number(/VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024,
+  }));`;
+
+async function ours(bench: Bench, green: RoleDatabase): Promise<Seconds> {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', OURS], {
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      BLUE: bench.blue.urls.sync,
+      GREEN: green.urls.sync,
+      WORKERS: String(bench.workers),
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  const code = await new Promise((resolve) => {
+    child.once('close', resolve);
+  });
+  if (code !== 0) throw new Error(`the program ended with ${String(code)}`);
+  const names = namesOf('bench');
+  await execute(bench.blue.urls.superuser, `SELECT pg_drop_replication_slot('${names.slot.blue}')`);
   await execute(
     bench.blue.urls.superuser,
-    `DROP PUBLICATION "${ctx.names.publication.blue}";
+    `DROP PUBLICATION "${names.publication.blue}";
      DROP SCHEMA orchestrator CASCADE;
      DROP FUNCTION public.orchestrate_fence() CASCADE`,
   );
-  return {
-    prepare: (preparedAt - startedAt) / 1_000,
-    data: (copiedAt - preparedAt) / 1_000,
-    build: (builtAt - copiedAt) / 1_000,
-    total: (builtAt - preparedAt) / 1_000,
-    all: (builtAt - startedAt) / 1_000,
-    cpu: (used.user + used.system) / 1e6,
-  };
+  return JSON.parse(output) as Seconds;
 }
 
 const pipe =
@@ -121,10 +157,6 @@ function serverCpu(server: EmbeddedServer): number {
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
 }
 
-function peakRssMib(): number {
-  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1_024;
-}
-
 const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length / 2;
@@ -162,6 +194,7 @@ export async function main(args: readonly string[]): Promise<number> {
     ([name]) => values.only?.split(',').includes(name) ?? true,
   );
   const users = Number(values.rows);
+  await buildProgram();
   const blueServer = await startServer({ major: 15, settings: SETTINGS });
   const greenServer = await startServer({ major: 18, settings: SETTINGS });
   try {
@@ -222,7 +255,7 @@ function print(json: boolean, users: number, rounds: number, rows: readonly Row[
     total_vs_pgcopydb: ratio(of('orchestrate', 'total'), of('pgcopydb', 'total')),
     data_vs_text_pipe: ratio(of('orchestrate', 'data'), of('text pipe', 'data')),
     data_vs_binary_pipe: ratio(of('orchestrate', 'data'), of('binary pipe', 'data')),
-    peak_rss_mib: Math.round(peakRssMib()),
+    peak_rss_mib: Math.round(Math.max(...rows.map((r) => r.seconds['rss_mib'] ?? 0))),
   };
   const machine = {
     cpus: os.cpus().length,
