@@ -93,7 +93,7 @@ const GATE: Readonly<Record<Exclude<GateName, 'rehearsed'>, string>> = {
   reverse: 'what the way back needs exists on the standby',
   canary: 'a message written on the standby came back through its slot',
   sequences: 'the sequences of both sides are known: they are set above the highest id inside the freeze',
-  transactions: 'no transaction is prepared, and none that writes is older than 5 s',
+  transactions: 'no transaction is prepared, and none that writes to these tables stays open',
   vacuum: 'no vacuum against wraparound holds the tables',
   parked: 'no more rows are parked than `--accept-parked` allows; on the way back always',
   budget: '`--freeze-budget` is more than twice the deadlock timeout of the server',
