@@ -1,0 +1,13 @@
+/** `npm run bench -- copy [--rows N] [--rounds N] [--json]`: one benchmark by its name. */
+import { main as copy } from './copy.ts';
+
+const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = { copy };
+
+export async function main([name = '', ...args]: readonly string[]): Promise<number> {
+  const run = BENCHMARKS[name];
+  if (run !== undefined) return run(args);
+  process.stderr.write(
+    `npm run bench -- ${Object.keys(BENCHMARKS).join('|')} [--rows N] [--rounds N] [--json]\n`,
+  );
+  return 2;
+}
