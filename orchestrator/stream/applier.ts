@@ -393,8 +393,7 @@ export class Applier {
   }
 
   #position(): { applied: Lsn; oldestCommitMicros: bigint | undefined } {
-    const head = this.#session?.tail.peek();
-    const queued = head?.kind === 'begin' ? head.commitMicros : undefined;
+    const queued = this.#session?.tail.oldestCommitMicros;
     return { applied: this.#reached, oldestCommitMicros: this.#inFlightSince ?? queued };
   }
 }

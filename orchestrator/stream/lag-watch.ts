@@ -52,7 +52,7 @@ export class LagWatch {
     try {
       await this.#lag.sample(session.meter, this.#position().applied);
       // An idle walsender says only now and then how far it has read.
-      if ((this.bytes ?? 0n) > 0n && session.tail.peek() === undefined) session.tail.ping();
+      if ((this.bytes ?? 0n) > 0n && session.tail.idle) session.tail.ping();
     } catch {
       this.forget();
     } finally {

@@ -35,7 +35,7 @@ export interface LogicalMessage {
 export type Message = Begin | Commit | RelationMessage | LogicalMessage | Change;
 
 /** Microseconds between 1970 and 2000, where PostgreSQL's clock begins. */
-const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
+export const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
 
 /** Most values of this table are one character long: `t`, `f`, a digit. */
 const SINGLE = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));

@@ -7,7 +7,8 @@ import { clientConfig } from '../pg/connect.ts';
 import type { Endpoint } from '../pg/endpoint.ts';
 import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import { Acknowledger } from './acknowledger.ts';
-import { type Message, PgoutputDecoder } from './protocol.ts';
+import { ByteQueue } from './byte-queue.ts';
+import { type Message, PgoutputDecoder, POSTGRES_EPOCH_MICROS } from './protocol.ts';
 
 /** Everything before it has been sent; it comes only between transactions. */
 export interface Keepalive {
@@ -37,9 +38,21 @@ const MAX_STATUS_MS = 10_000;
 const XLOG_DATA = 0x77;
 const XLOG_HEADER_BYTES = 25;
 const KEEPALIVE = 0x6b;
+const KEEPALIVE_BYTES = 18;
+
+/** Messages of pgoutput that are told apart before they are decoded. */
+const BEGIN = 0x42;
+const BEGIN_TIME_AT = 9;
+const COMMIT = 0x43;
+const COMMIT_BYTES = 26;
+const COMMIT_END_AT = 10;
+const DELETE = 0x44;
+const INSERT = 0x49;
+const TRUNCATE = 0x54;
+const UPDATE = 0x55;
 
 /**
- * Reads one slot over one connection and queues what arrives, decoded, in order. One object an attempt: the library
+ * Reads one slot over one connection and queues what arrives, in order; it is decoded when somebody looks at it. One object an attempt: the library
  * resumes where it last *received*, which skips what was not applied (FIELD-NOTES E), so nothing is reused.
  *
  * The socket is paused above a number of bytes; a timer of our own tells the server our position meanwhile, because a
@@ -51,12 +64,10 @@ export class Tail {
   readonly #acknowledger: Acknowledger;
   #socket: Socket | undefined;
   #timer: NodeJS.Timeout | undefined;
-  // Parallel arrays: a message and its size on the wire. What was taken is cleared, then cut off in bulk.
-  #queue: (Queued | undefined)[] = [];
-  #sizes: number[] = [];
-  #arrivals: number[] = [];
-  #head = 0;
-  #bytes = 0;
+  readonly #decoder = new PgoutputDecoder();
+  readonly #queue = new ByteQueue();
+  /** The oldest message, decoded, once somebody has looked at it. */
+  #peeked: Queued | undefined;
   #changes = 0;
   #paused = false;
   #inTransaction = false;
@@ -81,10 +92,9 @@ export class Tail {
 
   /** Starts streaming. @throws what the connection or START_REPLICATION was refused with. */
   open(): Promise<void> {
-    const decoder = new PgoutputDecoder();
     const plugin = new QuietPlugin(this.#options.publication, ({ stream }, listen) => {
       this.#socket = stream;
-      listen((chunk) => this.#arrive(decoder, chunk));
+      listen((chunk) => this.#arrive(chunk));
     });
     return new Promise((resolve, reject) => {
       const ended = (error: unknown): void => {
@@ -107,31 +117,32 @@ export class Tail {
     });
   }
 
-  /** The next message, without taking it. */
+  /** The next message, without taking it. @throws Error when it is not what protocol 1 knows. */
   peek(): Queued | undefined {
-    return this.#queue[this.#head];
-  }
-
-  /** When the next message arrived, in milliseconds of `performance.now()`. */
-  peekArrival(): number {
-    return this.#arrivals[this.#head] ?? 0;
-  }
-
-  /** Takes the next message. @returns its size on the wire in bytes. */
-  take(): number {
-    const message = this.#queue[this.#head];
-    const size = this.#sizes[this.#head] ?? 0;
-    this.#queue[this.#head] = undefined;
-    this.#head += 1;
-    this.#bytes -= size;
-    if (message !== undefined && isChange(message)) this.#changes -= 1;
-    if (this.#head === this.#queue.length || this.#head >= 16_384) {
-      this.#queue.splice(0, this.#head);
-      this.#sizes.splice(0, this.#head);
-      this.#arrivals.splice(0, this.#head);
-      this.#head = 0;
+    // Messages that carry nothing for us are passed over.
+    while (this.#peeked === undefined) {
+      const { block, start } = this.#queue;
+      if (block === undefined) return undefined;
+      this.#peeked =
+        block[start] === KEEPALIVE
+          ? { kind: 'keepalive', lsn: block.readBigUInt64BE(start + 1) }
+          : this.#decoder.decode(block, start);
+      if (this.#peeked === undefined) this.#queue.take();
     }
-    if (this.#paused && this.#bytes < this.#options.maxBytes / 2) {
+    return this.#peeked;
+  }
+
+  /** When the next message arrived, in milliseconds of `performance.now()`; known for the begin of a transaction. */
+  peekArrival(): number {
+    return this.#queue.time;
+  }
+
+  /** Takes the message that was looked at. @returns its size on the wire in bytes. */
+  take(): number {
+    if (isChange(this.#queue.block?.[this.#queue.start])) this.#changes -= 1;
+    this.#peeked = undefined;
+    const size = this.#queue.take();
+    if (this.#paused && this.#queue.bytes < this.#options.maxBytes / 2) {
       this.#paused = false;
       this.#socket?.resume();
     }
@@ -162,6 +173,19 @@ export class Tail {
     return this.#acknowledger.acknowledged;
   }
 
+  /** Nothing waits in memory. */
+  get idle(): boolean {
+    return this.#queue.empty;
+  }
+
+  /** Commit time of the transaction that waits longest, on the source's clock; undefined when none begins here. */
+  get oldestCommitMicros(): bigint | undefined {
+    const { block, start } = this.#queue;
+    return block?.[start] === BEGIN
+      ? block.readBigInt64BE(start + BEGIN_TIME_AT) + POSTGRES_EPOCH_MICROS
+      : undefined;
+  }
+
   /** Row changes that wait in memory. */
   get changes(): number {
     return this.#changes;
@@ -176,59 +200,51 @@ export class Tail {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
-    this.#queue = [];
-    this.#sizes = [];
-    this.#arrivals = [];
-    this.#head = 0;
+    this.#queue.clear();
+    this.#peeked = undefined;
     await this.#service.destroy().catch(() => {});
   }
 
-  /** Runs inside the socket's callback: whatever is thrown there would end the process (FIELD-NOTES E). */
-  #arrive(decoder: PgoutputDecoder, chunk: Buffer): void {
+  /** Runs inside the socket's callback, where nothing may throw (FIELD-NOTES E): it only looks at fixed places. */
+  #arrive(chunk: Buffer): void {
     if (this.#error !== undefined || this.#closed) return;
-    try {
-      if (chunk[0] === XLOG_DATA) this.#message(decoder.decode(chunk, XLOG_HEADER_BYTES), chunk.length);
-      else if (chunk[0] === KEEPALIVE) this.#keepalive(chunk.readBigUInt64BE(1), chunk[17] === 1);
-    } catch (error) {
-      this.#fail(error);
-    }
+    if (chunk[0] === KEEPALIVE && chunk.length >= KEEPALIVE_BYTES)
+      this.#keepalive(chunk.readBigUInt64BE(1), chunk[17] === 1);
+    else if (chunk[0] === XLOG_DATA && chunk.length > XLOG_HEADER_BYTES) this.#message(chunk);
+    else this.#fail(new Error(`the replication stream sent a message of kind ${chunk[0]}`));
   }
 
-  #message(message: Message | undefined, size: number): void {
+  #message(chunk: Buffer): void {
     this.#lastMessageAt = Date.now();
-    if (message === undefined) return;
-    if (message.kind === 'begin') this.#inTransaction = true;
-    else if (message.kind === 'commit') {
+    const kind = chunk[XLOG_HEADER_BYTES];
+    if (kind === BEGIN) this.#inTransaction = true;
+    else if (kind === COMMIT && chunk.length >= XLOG_HEADER_BYTES + COMMIT_BYTES) {
       this.#inTransaction = false;
-      this.#received = message.endLsn;
+      this.#received = chunk.readBigUInt64BE(XLOG_HEADER_BYTES + COMMIT_END_AT);
     }
-    this.#push(message, size);
+    if (isChange(kind)) this.#changes += 1;
+    this.#queue.push(chunk, XLOG_HEADER_BYTES, kind === BEGIN ? performance.now() : 0);
+    if (!this.#paused && this.#queue.bytes > this.#options.maxBytes) {
+      this.#paused = true;
+      this.#socket?.pause();
+    }
+    this.#options.wake();
   }
 
   #keepalive(lsn: Lsn, asked: boolean): void {
-    if (this.#closed) return;
     this.#lastMessageAt = Date.now();
     if (asked) this.#status(true);
     // Inside a transaction its position says nothing about that transaction (FIELD-NOTES A, "Feedback").
     if (this.#inTransaction || lsn <= this.#received) return;
     this.#received = lsn;
-    const last = this.#queue.length - 1;
-    if (last >= this.#head && this.#queue[last]?.kind === 'keepalive')
-      this.#queue[last] = { kind: 'keepalive', lsn };
-    else this.#push({ kind: 'keepalive', lsn }, 0);
-    this.#options.wake();
-  }
-
-  #push(message: Queued, size: number): void {
-    this.#queue.push(message);
-    this.#sizes.push(size);
-    this.#arrivals.push(message.kind === 'begin' ? performance.now() : 0);
-    this.#bytes += size;
-    if (isChange(message)) this.#changes += 1;
-    if (!this.#paused && this.#bytes > this.#options.maxBytes) {
-      this.#paused = true;
-      this.#socket?.pause();
-    }
+    const last = this.#queue.last;
+    const mark = Buffer.alloc(9);
+    mark[0] = KEEPALIVE;
+    mark.writeBigUInt64BE(lsn, 1);
+    // One that nobody has looked at yet is replaced: an idle source says it again and again.
+    if (last !== undefined && last.block[last.start] === KEEPALIVE && this.#peeked?.kind !== 'keepalive')
+      last.block.set(mark, last.start);
+    else this.#queue.push(mark, 0, 0);
     this.#options.wake();
   }
 
@@ -256,16 +272,8 @@ function asError(error: unknown): Error {
   return error instanceof Error ? error : failure('STREAM_BROKEN', { cause: error });
 }
 
-function isChange(message: Queued): boolean {
-  switch (message.kind) {
-    case 'insert':
-    case 'update':
-    case 'delete':
-    case 'truncate':
-      return true;
-    default:
-      return false;
-  }
+function isChange(kind: number | undefined): boolean {
+  return kind === INSERT || kind === UPDATE || kind === DELETE || kind === TRUNCATE;
 }
 
 /** The driver's connection, as far as a replication stream needs it. */
