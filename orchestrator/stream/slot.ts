@@ -190,16 +190,17 @@ export function wellFormed(snapshot: string): string {
   return BigInt(xmin) > BigInt(xmax) ? `${xmin}:${xmin}:` : `${xmin}:${xmax}:${running}`;
 }
 
+/** Slot names belong to the whole server: another database's slot of the same name is not ours. */
 const TERMINATE_OWN = `
   SELECT pg_terminate_backend(s.active_pid)
   FROM pg_replication_slots AS s
   JOIN pg_stat_activity AS a ON a.pid = s.active_pid
-  WHERE s.slot_name = $1 AND a.usename = current_user`;
+  WHERE s.slot_name = $1 AND s.database = current_database() AND a.usename = current_user`;
 
 const DROP_SLOT = `
   SELECT pg_drop_replication_slot(slot_name)
   FROM pg_replication_slots
-  WHERE slot_name = $1`;
+  WHERE slot_name = $1 AND database = current_database()`;
 
 /**
  * Drops a slot, ending a walsender of ours that still holds it. A slot that is not there is no error.

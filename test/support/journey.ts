@@ -40,6 +40,8 @@ export function journey(pair: Pair, urls?: { blue: string; green: string }): Jou
     PATH: process.env['PATH'] ?? '',
     HOME: process.env['HOME'] ?? '/',
     NO_COLOR: '1',
+    // Slot names belong to the whole server, which other tests use at the same time.
+    ORCHESTRATE_MIGRATION: `on-${pair.green.database.replaceAll('_', '-')}`,
     ORCHESTRATE_BLUE_URL: urls?.blue ?? pair.blue.urls.sync,
     ORCHESTRATE_GREEN_URL: urls?.green ?? pair.green.urls.sync,
     ORCHESTRATE_METRICS_LISTEN: '127.0.0.1:0',
