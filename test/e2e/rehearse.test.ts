@@ -11,7 +11,7 @@ import type { RehearsalReport } from '../../orchestrator/rehearsal/report.ts';
 import { freshPair } from '../support/databases.ts';
 import { PROGRAM } from '../support/program.ts';
 import { noteRealServers } from '../support/servers.ts';
-import { execute } from '../support/sql.ts';
+import { execute, rows } from '../support/sql.ts';
 import { until } from '../support/until.ts';
 
 const TIMEOUT_MS = 300_000;
@@ -173,11 +173,12 @@ describe('orchestrate rehearse', () => {
   it(
     'turns red when an acknowledged write is gone, and when the standby differs, and keeps the evidence',
     async () => {
+      let planted: number | undefined;
       const { exit, report: document } = await rehearse(
         loadSettings({ flags: {}, environment: {} }),
         {
           embedded: true,
-          users: 300,
+          users: 1_000,
           rate: 100,
           soakMs: 1_000,
           seed: 'red',
@@ -191,8 +192,16 @@ describe('orchestrate rehearse', () => {
             await execute(urls.green.app, 'DELETE FROM org_user WHERE user_id <= 20');
             await execute(urls.green.app, 'DELETE FROM org WHERE id <= 20');
             await execute(urls.green.app, 'DELETE FROM "user" WHERE id <= 20');
-            // Past the fence, as only the sync role can.
-            await execute(urls.blue.sync, `UPDATE public.user_settings SET email = 'planted' WHERE id = 200`);
+            // Past the fence, as only the sync role can; in a row that nobody writes to while green serves.
+            const parked = await rows<{ id: number }>(
+              urls.green.superuser,
+              `SELECT id FROM orchestrator.parked WHERE reason = 'null_key' ORDER BY id LIMIT 1`,
+            );
+            planted = parked[0]?.id;
+            await execute(
+              urls.blue.sync,
+              `UPDATE public.user_settings SET email = 'planted' WHERE id = ${planted}`,
+            );
           },
         },
         silent,
@@ -206,10 +215,15 @@ describe('orchestrate rehearse', () => {
       expect(check?.examples).toContainEqual(expect.objectContaining({ kind: 'lost' }));
       expect(check?.examples).toContainEqual({
         kind: 'different',
-        key: 200,
-        table: 'settings',
+        key: planted,
+        table: 'parked',
         columns: ['email'],
       });
+      // The program's own sweep sees the difference too, and does not hand over (I9).
+      expect(document.handovers.map((h) => [h.name, h.outcome])).toEqual([
+        ['cutover 1', 'done'],
+        ['revert 1', 'no-go'],
+      ]);
       expect(document.failures.map((f) => f.expected)).toEqual(
         expect.arrayContaining(['0 acknowledged writes lost', '0 differences by the independent comparison']),
       );
