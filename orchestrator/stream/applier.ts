@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
+import { failpoint } from '../errors/failpoint.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import type { Direction } from '../pg/side.ts';
@@ -14,6 +15,7 @@ import { StreamSession } from './session.ts';
 import { Signal } from './signal.ts';
 import type { Sink } from './sink.ts';
 import { judgeFailure, reasonOf } from './stream-failure.ts';
+import type { Task } from './task.ts';
 import { type Carried, Waiters } from './waiters.ts';
 
 export type { ApplierOptions, ApplierStatus } from './applier-status.ts';
@@ -26,11 +28,6 @@ const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 10_000;
 /** How long a transaction waits while somebody looks for a position to cut at. */
 const HOLD_BACK_MS = 150;
-
-interface Task {
-  readonly run: (session: StreamSession) => Promise<void>;
-  readonly reject: (error: unknown) => void;
-}
 
 /** One direction's stream: reads the source's slot, applies whole transactions, stores the position, acknowledges. */
 export class Applier {
@@ -108,7 +105,8 @@ export class Applier {
   async start(): Promise<void> {
     this.#session = await this.#open();
     this.#lag.start();
-    this.#ctx.signal.addEventListener('abort', this.#abort, { once: true });
+    if (this.#ctx.signal.aborted) this.#abort();
+    else this.#ctx.signal.addEventListener('abort', this.#abort, { once: true });
     this.#running = this.#run(this.#session);
   }
 
@@ -337,7 +335,7 @@ export class Applier {
       if (feed.reached !== undefined && feed.reached > this.#reached) this.#reached = feed.reached;
       switch (outcome.kind) {
         case 'applied':
-          this.#durable(session, outcome.endLsn, outcome.carried);
+          await this.#durable(session, outcome.endLsn, outcome.carried);
           this.#error = undefined;
           break;
         case 'cut': {
@@ -361,13 +359,15 @@ export class Applier {
   }
 
   /** Only what is stored is acknowledged, and only after its commit (I3). */
-  #durable(session: StreamSession, lsn: Lsn, carried: readonly Carried[]): void {
+  async #durable(session: StreamSession, lsn: Lsn, carried: readonly Carried[]): Promise<void> {
     this.#stored = lsn;
     if (lsn > this.#reached) this.#reached = lsn;
     this.#inFlight = undefined;
     this.#inFlightSince = undefined;
     this.#waiters.durable(lsn, carried);
+    await failpoint('ack.before');
     session.tail.acknowledge(lsn);
+    await failpoint('ack.after');
   }
 
   async #idle(session: StreamSession): Promise<void> {
@@ -384,7 +384,7 @@ export class Applier {
         storeProgress(destination, this.#direction, stored, lsn),
       );
       session.stored = { ...session.stored, lsn };
-      this.#durable(session, lsn, []);
+      await this.#durable(session, lsn, []);
       return;
     }
     // The server says by itself only now and then how far it has read.

@@ -157,7 +157,7 @@ export class Tail {
 
   /** Asks the server for a keepalive, which says how far it has read. */
   ping(): void {
-    void this.#service.acknowledge(onTheWire(this.#acknowledger.acknowledged ?? this.#options.start), true);
+    this.#send(this.#acknowledger.acknowledged ?? this.#options.start, true);
   }
 
   /** What ended the stream; undefined while it runs. */
@@ -251,7 +251,12 @@ export class Tail {
   #status(asked: boolean): void {
     if (this.#closed) return;
     const lsn = this.#acknowledger.due(performance.now(), asked);
-    if (lsn !== undefined && lsn > 0n) void this.#service.acknowledge(onTheWire(lsn));
+    if (lsn !== undefined) this.#send(lsn, false);
+  }
+
+  /** What is lost with the connection is told again by the next one. */
+  #send(lsn: Lsn, ping: boolean): void {
+    if (lsn > 0n) this.#service.acknowledge(onTheWire(lsn), ping).catch(() => {});
   }
 
   #fail(error: unknown): void {
