@@ -23,6 +23,7 @@ import type { JournalLine } from './watch.ts';
 const SYNC_MS = 600_000;
 const GATES_MS = 60_000;
 const END_MS = 30_000;
+const PROBE_MS = 15_000;
 /** Writes that have to be acknowledged on the new side before a handover counts as over for the clients. */
 const SETTLED_WRITES = 50;
 const SETTLE_MS = 10_000;
@@ -96,9 +97,17 @@ export async function probe({ book, stop, metricsPort }: Scene): Promise<void> {
         const { status, text } = await stop.guard(get(path));
         if (status !== 200) book.fail('probes', `${path} says 200`, `${status} ${text.slice(0, 200).trim()}`);
       }
-      const { text } = await stop.guard(get('/metrics'));
-      if (!/^orchestrate_phase\{[^}]*phase="syncing"[^}]*\} 1$/m.test(text))
-        book.fail('probes', 'orchestrate_phase{phase="syncing"} 1 on /metrics', 'another value, or none');
+      // What is served is what the runner looked at last, a few seconds ago.
+      const syncing = /^orchestrate_phase\{[^}]*phase="syncing"[^}]*\} 1$/m;
+      const text = await stop.until(
+        'orchestrate_phase{phase="syncing"} 1 on /metrics',
+        PROBE_MS,
+        async () => {
+          const served = await get('/metrics');
+          return syncing.test(served.text) && served.text;
+        },
+        () => 'another value, or none',
+      );
       return text.split('\n').filter((line) => line.startsWith('orchestrate_')).length;
     },
     (series) => `healthy, ready, ${series} series of metrics`,
