@@ -60,12 +60,21 @@ export const FENCE_FUNCTIONS = `
   -- it in hand, a writer that takes the tables in another order waits for us as we wait for it.
   CREATE FUNCTION orchestrator.lock_tables(tables text[], wait_ms integer, later_ms integer DEFAULT NULL)
   RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-  DECLARE name text;
+  DECLARE
+    name text;
+    first boolean := true;
+    until timestamptz := clock_timestamp() + make_interval(secs => wait_ms / 1000.0);
+    left_ms integer := wait_ms;
   BEGIN
-    PERFORM set_config('lock_timeout', wait_ms || 'ms', true);
     FOREACH name IN ARRAY tables LOOP
+      -- One bound for the whole call, however many tables there are: writers wait behind the first of them already.
+      IF NOT first THEN
+        left_ms := greatest(10, extract(epoch FROM until - clock_timestamp()) * 1000)::integer;
+        left_ms := least(left_ms, coalesce(later_ms, left_ms));
+      END IF;
+      first := false;
+      PERFORM set_config('lock_timeout', left_ms || 'ms', true);
       EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', name::regclass);
-      PERFORM set_config('lock_timeout', coalesce(later_ms, wait_ms) || 'ms', true);
     END LOOP;
   END $$;
 

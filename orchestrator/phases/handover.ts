@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type pg from 'pg';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
-import { connect } from '../pg/connect.ts';
+import { connect, cut } from '../pg/connect.ts';
 import { formatLsn, parseLsn } from '../pg/lsn.ts';
 import { type HandoverKind, handoverFrom, otherSide, type Side } from '../pg/side.ts';
 import { commit } from '../pg/transaction.ts';
@@ -37,6 +37,9 @@ export interface Attempt {
   /** Whether the operator has asked to stop; asked for the last time before decide. */
   readonly cancelled: () => Promise<boolean>;
 }
+
+/** How long after the budget an answer of either side is waited for. */
+const HUNG_MS = 5_000;
 
 /** How an attempt ended, as far as it got by itself. */
 export type AttemptResult =
@@ -98,6 +101,13 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
         ),
       options.budgetMs - marginMs(options.budgetMs),
     );
+    // An answer that has not come by now never will: its outcome is unknown, and the caller finds out what is true.
+    const cutBoth = () => {
+      cut(s);
+      cut(t);
+    };
+    const hung = setTimeout(cutBoth, options.budgetMs + HUNG_MS);
+    ctx.signal.addEventListener('abort', cutBoth, { once: true });
     try {
       await steps.run('pause', () => options.traffic.pause(task));
 
@@ -204,6 +214,8 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       };
     } finally {
       clearTimeout(timer);
+      clearTimeout(hung);
+      ctx.signal.removeEventListener('abort', cutBoth);
     }
   } finally {
     stop.abort();

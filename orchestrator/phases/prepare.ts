@@ -65,7 +65,7 @@ export async function prepare(
     await failpoint('publication.after');
 
     await failpoint('slot.before');
-    await dropSlot(ctx, 'blue', ctx.names.slot.blue); // (2), (3)
+    await dropSlot(ctx, 'blue', ctx.names.slot.blue, ctx.claim()); // (2), (3)
     slot = await createSlot(ctx, 'blue', {
       name: ctx.names.slot.blue,
       temporary: false,

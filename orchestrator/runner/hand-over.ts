@@ -131,13 +131,15 @@ export async function handOver(
     broken = error;
   }
   // One way out of every ending: the next epoch, then the truth. After a decision this opens what is still closed.
+  // The stream that is still of the old epoch would meet the new one and take it for another runner's.
+  if (broken) await runner.endSync();
   let truth: Awaited<ReturnType<Runner['takeStock']>>;
   try {
     truth = await runner.takeStock();
   } catch (cause) {
     const error = failure('HANDOVER_UNFINISHED', {
-      message: 'it is not known yet who serves: a side cannot be reached',
-      expected: 'both sides reachable',
+      message: 'it is not known yet who serves',
+      expected: 'both sides to answer',
       found: known(cause, from).message,
       cause,
     });

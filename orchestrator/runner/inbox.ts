@@ -17,18 +17,18 @@ export class Inbox {
   private readonly work: Promise<void>;
   private readonly endpoint: Endpoint;
   private readonly migration: string;
-  private readonly sinceEpoch: bigint;
+  private readonly lease: { readonly first: bigint; now(): bigint };
   private readonly arrived: (request: ClaimedRequest) => void;
 
   constructor(
     endpoint: Endpoint,
     migration: string,
-    sinceEpoch: bigint,
+    lease: { readonly first: bigint; now(): bigint },
     arrived: (request: ClaimedRequest) => void,
   ) {
     this.endpoint = endpoint;
     this.migration = migration;
-    this.sinceEpoch = sinceEpoch;
+    this.lease = lease;
     this.arrived = arrived;
     this.work = this.listen();
   }
@@ -74,7 +74,7 @@ export class Inbox {
   private async take(client: pg.Client): Promise<void> {
     while (!this.stopped.signal.aborted) {
       for (;;) {
-        const request = await claimRequest(client, this.migration, this.sinceEpoch);
+        const request = await claimRequest(client, this.migration, this.lease.first, this.lease.now());
         if (!request) break;
         this.put(request);
       }

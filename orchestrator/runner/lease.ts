@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import { sqlState } from '../errors/sqlstate.ts';
-import { connect } from '../pg/connect.ts';
+import { connect, cut } from '../pg/connect.ts';
 import type { Endpoint } from '../pg/endpoint.ts';
 import { SIDES, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
@@ -12,6 +12,7 @@ import { readSide } from '../state/store.ts';
 
 const RENEW_EVERY_MS = 5_000;
 const LEASE_SECONDS = 15;
+const ANSWER_MS = 8_000;
 const BUMP_LOCK_MS = 500;
 const STALE_LOOKS = 10;
 
@@ -25,6 +26,7 @@ export class Lease {
   private timer: NodeJS.Timeout | undefined;
   private renewing: Promise<void> = Promise.resolve();
   private releasing = false;
+  private busy = false;
   private currentEpoch: bigint;
   private readonly names: Names;
   private readonly clients: Readonly<Record<Side, pg.Client>>;
@@ -44,7 +46,7 @@ export class Lease {
         this.lose(failure('LEASE_LOST', { found: `the lease connection to ${side} ended` }));
       });
     this.timer = setInterval(() => {
-      this.renewing = this.renew();
+      if (!this.busy) this.renewing = this.alone(() => this.renew());
     }, RENEW_EVERY_MS);
   }
 
@@ -99,12 +101,27 @@ export class Lease {
    * the old epoch can land any more (HISTORIES 9 to 12).
    */
   async advance(endpoints: Readonly<Record<Side, Endpoint>>): Promise<bigint> {
+    await this.renewing;
+    await this.alone(() => this.bump(endpoints));
+    return this.currentEpoch;
+  }
+
+  /** Renewals and bumps share their sessions: one inside the other's transaction would fail with it. */
+  private async alone(work: () => Promise<void>): Promise<void> {
+    this.busy = true;
+    try {
+      await work();
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  private async bump(endpoints: Readonly<Record<Side, Endpoint>>): Promise<void> {
     this.currentEpoch = await bumpEpochs(this.names, endpoints, this.clients);
     await this.clients.green.query('UPDATE orchestrator.lease SET epoch = $2 WHERE migration = $1', [
       this.names.migration,
       this.currentEpoch.toString(),
     ]);
-    return this.currentEpoch;
   }
 
   /** Gives the lease back. @param controlGone the control schemas are dropped: only the connections end. */
@@ -124,14 +141,19 @@ export class Lease {
 
   private async renew(): Promise<void> {
     try {
-      const { rowCount } = await this.clients.green.query(
-        `UPDATE orchestrator.lease SET lease_until = clock_timestamp() + make_interval(secs => $3)
-         WHERE migration = $1 AND epoch = $2`,
-        [this.names.migration, this.currentEpoch.toString(), LEASE_SECONDS],
+      // Blue first, and bounded: a runner that has lost blue must let its lease run out, or the one that waits never
+      // takes over.
+      await answered(this.clients.blue.query('SELECT 1'), 'blue');
+      const { rowCount } = await answered(
+        this.clients.green.query(
+          `UPDATE orchestrator.lease SET lease_until = clock_timestamp() + make_interval(secs => $3)
+           WHERE migration = $1 AND epoch = $2`,
+          [this.names.migration, this.currentEpoch.toString(), LEASE_SECONDS],
+        ),
+        'green',
       );
       if (rowCount !== 1 && !this.releasing)
         this.lose(failure('LEASE_LOST', { expected: `epoch ${this.currentEpoch}`, found: 'a newer epoch' }));
-      await this.clients.blue.query('SELECT 1');
     } catch (cause) {
       // 42P01, 3F000: finalize and abort drop the control schema while they hold the lease.
       const state = sqlState(cause);
@@ -144,7 +166,23 @@ export class Lease {
     if (this.releasing) return;
     clearInterval(this.timer);
     this.lost.abort(reason);
+    // What still waits for an answer that never comes is told so, and the locks are free for the next runner.
+    for (const side of SIDES) cut(this.clients[side]);
   }
+}
+
+/** @throws OrchestrateError TIMED_OUT when the answer does not come in time. */
+async function answered<T>(answer: Promise<T>, side: Side): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () =>
+        reject(failure('TIMED_OUT', { expected: `an answer of ${side} in ${ANSWER_MS} ms`, found: 'none' })),
+      ANSWER_MS,
+    );
+  });
+  answer.catch(() => {});
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }
 
 /** @returns who holds the lease, or null when nobody does or it has run out; read on green. */

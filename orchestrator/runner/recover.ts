@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
+import { sqlState } from '../errors/sqlstate.ts';
 import { readFence } from '../fence/fence.ts';
 import { otherSide, SIDES, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
@@ -65,6 +66,8 @@ export async function recover(
   return { serving: behind, generation: decision.generation, did: 'opened' };
 }
 
+const LAPSED_WAIT_MS = 50;
+
 async function rowOf(ctx: Context, client: pg.Client): Promise<SideRow> {
   const row = await readSide(client, ctx.names.migration);
   if (!row)
@@ -78,7 +81,19 @@ async function rowOf(ctx: Context, client: pg.Client): Promise<SideRow> {
 async function reopenOwn(ctx: Context, client: pg.Client, side: Side): Promise<'nothing' | 'reopened'> {
   const fence = await readFence(client, ctx, side);
   if (fence.state !== 'leased' && fence.state !== 'lapsed') return 'nothing';
-  await reopen(client, ctx, side, fence.attempt ?? '');
+  try {
+    await reopen(
+      client,
+      ctx,
+      side,
+      fence.attempt ?? '',
+      fence.state === 'lapsed' ? LAPSED_WAIT_MS : undefined,
+    );
+  } catch (error) {
+    // A lapsed lease lets writes through by itself and the next freeze takes it over: no writer is made to wait for us.
+    if (fence.state === 'lapsed' && sqlState(error) === '55P03') return 'nothing';
+    throw error;
+  }
   await ctx.journal('reopened', { side, attempt: fence.attempt, fence: fence.state });
   return 'reopened';
 }

@@ -145,6 +145,7 @@ async function follow(
   const deadline = Date.now() + settings.timeoutMs;
   let seen = after;
   let cancelled = false;
+  let claimed = false;
   for (;;) {
     if (options.signal.aborted && !cancelled) {
       cancelled = true;
@@ -164,18 +165,27 @@ async function follow(
       options.onEvent(entry);
     }
     if (looked.status === 'done' && looked.result) return looked.result;
-    if (looked.status === 'cancelled')
-      throw failure(cancelled ? 'INTERRUPTED' : 'NOT_TAKEN_UP', {
-        message: cancelled
-          ? 'cancelled before a runner took it up'
-          : 'a new runner has cancelled the request',
-      });
+    claimed ||= looked.status === 'claimed';
+    if (looked.status === 'cancelled') throw cancelledBy(cancelled, claimed);
     if (looked.status === 'pending' && Date.now() > deadline && (await withdraw(green, id)))
       throw failure('NOT_TAKEN_UP', { expected: `a runner within ${settings.timeoutMs} ms`, found: 'none' });
     if (looked.status === 'claimed' && (await leaseHolder(green, namesOf(settings.migration))) === null)
       await runnerMustComeBack(green, settings, id);
     await delay(100);
   }
+}
+
+/** Why a request came to nothing. One that was taken up and is cancelled now was undone by the next runner. */
+function cancelledBy(asked: boolean, claimed: boolean): OrchestrateError {
+  if (asked)
+    return failure('INTERRUPTED', {
+      message: claimed
+        ? 'cancelled; the runner died and its work was undone'
+        : 'cancelled before it was taken up',
+    });
+  return claimed
+    ? failure('HANDOVER_ABORTED', { message: 'the runner died; the next one has undone what it had begun' })
+    : failure('NOT_TAKEN_UP', { message: 'a new runner has cancelled the request' });
 }
 
 /** A runner that died with our request in hand: the next one cancels it or finishes what was decided. */

@@ -1,5 +1,8 @@
 import type { ClientBase } from 'pg';
+import { failure } from '../errors/failure.ts';
+import type { Side } from '../pg/side.ts';
 import type { Claim } from '../state/claim.ts';
+import type { HandoverDocument } from '../state/documents.ts';
 import { actor } from '../state/journal.ts';
 import type { Request } from '../state/request.ts';
 
@@ -53,17 +56,20 @@ export async function claimRequest(
   green: ClientBase,
   migration: string,
   sinceEpoch: bigint,
+  epoch: bigint,
 ): Promise<ClaimedRequest | null> {
   const { rows } = await green.query<ClaimedRequest>(
     `UPDATE orchestrator.request AS r SET status = 'claimed'
      WHERE r.id = (
        SELECT id FROM orchestrator.request
        WHERE migration = $1 AND status = 'pending' AND epoch >= $2 AND expires_at > clock_timestamp() AND NOT cancel
+         -- A zombie's inbox takes nothing of the runner that came after it.
+         AND EXISTS (SELECT FROM orchestrator.side AS s WHERE s.migration = $1 AND s.epoch = $3)
        ORDER BY id
        LIMIT 1
        FOR UPDATE SKIP LOCKED)
      RETURNING r.id::text, r.command, r.options`,
-    [migration, sinceEpoch.toString()],
+    [migration, sinceEpoch.toString(), epoch.toString()],
   );
   return rows[0] ?? null;
 }
@@ -104,5 +110,41 @@ export async function cancelStale(green: ClientBase, claim: Claim): Promise<void
      SET status = 'cancelled'
      WHERE migration = $1 AND status IN ('pending', 'claimed') AND epoch < $2`,
     [claim.migration, claim.epoch.toString()],
+  );
+}
+
+/**
+ * Answers the request of a handover that was decided by a runner that died, and finished by this one: its follower
+ * learns which side serves, and never that it was cancelled.
+ */
+export async function finishDecided(
+  green: ClientBase,
+  claim: Claim,
+  kind: 'cutover' | 'revert',
+  serving: Side,
+): Promise<void> {
+  const error = failure('HANDOVER_UNFINISHED', {
+    message: `the runner died after the decision; another one has opened ${serving}`,
+    expected: 'one runner from the gates to the certificate',
+    found: 'a second one',
+    serving,
+  });
+  const document: HandoverDocument = {
+    outcome: 'unfinished',
+    kind,
+    serving,
+    freeze_seconds: null,
+    budget_seconds: 0,
+    steps: [],
+    certificate: null,
+    next_steps: ['orchestrate run', 'orchestrate status'],
+    error: error.toDocument(serving),
+  };
+  const outcome: Outcome = { exit: 6, document };
+  await green.query(
+    `UPDATE orchestrator.request
+     SET status = 'done', result = $4::jsonb
+     WHERE migration = $1 AND status = 'claimed' AND epoch < $2 AND command = $3`,
+    [claim.migration, claim.epoch.toString(), kind, JSON.stringify(outcome)],
   );
 }

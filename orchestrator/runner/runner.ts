@@ -25,7 +25,8 @@ import { type Judgement, judge } from './judge.ts';
 import { Lease } from './lease.ts';
 import { Observer } from './observe.ts';
 import { recover } from './recover.ts';
-import { type ClaimedRequest, cancelStale } from './requests.ts';
+import { type ClaimedRequest, cancelStale, finishDecided } from './requests.ts';
+import { settleTraffic } from './settle-traffic.ts';
 import { Sync } from './sync.ts';
 
 export interface RunnerOptions {
@@ -79,7 +80,7 @@ export class Runner {
     this.inbox = new Inbox(
       control.ctx.endpoints.green,
       control.ctx.names.migration,
-      lease.epoch,
+      { first: lease.epoch, now: () => lease.epoch },
       (request) => {
         if (request.command === 'abort')
           this.phaseWork.abort(failure('INTERRUPTED', { message: 'abort was asked for' }));
@@ -157,9 +158,13 @@ export class Runner {
     const truth = await recover(ctx, this.control.clients, (generation) =>
       this.control.setClaim({ generation }),
     );
-    await cancelStale(this.control.clients.green, ctx.claim());
     const { state } = await readState(this.control.clients.green, ctx.names.migration);
-    if (state.phase === 'handing-over' || (state.phase === 'syncing' && state.serving !== truth.serving))
+    const left = state.phase === 'handing-over' ? state : undefined;
+    const decided = left !== undefined && truth.serving !== left.serving;
+    if (decided) await finishDecided(this.control.clients.green, ctx.claim(), left.kind, truth.serving);
+    await cancelStale(this.control.clients.green, ctx.claim());
+    if (left) await settleTraffic(this, left, decided);
+    if (left || (state.phase === 'syncing' && state.serving !== truth.serving))
       await this.becomeSyncing(truth.serving, { recovered: truth.did });
     await setStopped(this.control.clients.green, ctx.claim(), null);
     await ctx.journal('runner', {
@@ -301,7 +306,7 @@ export class Runner {
   /** Makes, once, what the way back needs on green, and then keeps its slot from retaining WAL. */
   async armReverse(): Promise<void> {
     await prepareReverse(this.ctx);
-    this.syncing?.keepRetention(this.control.clients);
+    this.syncing?.keepRetention();
   }
 
   /** Ends the stream at hand, for good or before another one starts. */
@@ -329,7 +334,7 @@ export class Runner {
       'SELECT FROM orchestrator.progress WHERE slot = $1',
       [this.ctx.names.slot[otherSide(serving)]],
     );
-    if (rowCount === 1) this.syncing.keepRetention(this.control.clients);
+    if (rowCount === 1) this.syncing.keepRetention();
     return this.syncing;
   }
 

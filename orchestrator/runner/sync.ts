@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { OrchestrateError } from '../errors/failure.ts';
 import { connect } from '../pg/connect.ts';
-import { directionFrom, otherSide, type Side } from '../pg/side.ts';
+import { directionFrom, otherSide, SIDES, type Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { Applier } from '../stream/applier.ts';
 import { forwardSink } from '../stream/apply.ts';
@@ -17,6 +17,7 @@ export class Sync {
   readonly applier: Applier;
   private readonly ctx: Context;
   private timer: NodeJS.Timeout | undefined;
+  private clients: Readonly<Record<Side, pg.Client>> | undefined;
   private advancing: Promise<void> = Promise.resolve();
 
   private constructor(ctx: Context, serving: Side, applier: Applier) {
@@ -46,14 +47,17 @@ export class Sync {
     return new Sync(ctx, serving, applier);
   }
 
-  /** Begins to advance the standby's slot, as retention only (DESIGN 7). */
-  keepRetention(clients: Readonly<Record<Side, pg.Client>>): void {
+  /** Begins to advance the standby's slot, as retention only (DESIGN 7), on sessions of its own. */
+  keepRetention(): void {
     this.timer ??= setInterval(() => {
       this.advancing = this.advancing
         .then(async () => {
-          if (this.timer) await advanceStandbySlot(this.ctx, otherSide(this.serving), clients);
+          if (!this.timer) return;
+          this.clients ??= await openBoth(this.ctx);
+          await advanceStandbySlot(this.ctx, otherSide(this.serving), this.clients);
         })
-        .catch((error: unknown) => {
+        .catch(async (error: unknown) => {
+          await this.endClients();
           this.ctx.log.debug(
             { code: (error as { code?: string }).code },
             'the standby slot was not advanced',
@@ -67,6 +71,13 @@ export class Sync {
     clearInterval(this.timer);
     this.timer = undefined;
     await this.advancing;
+    await this.endClients();
+  }
+
+  private async endClients(): Promise<void> {
+    const { clients } = this;
+    this.clients = undefined;
+    if (clients) await Promise.all(SIDES.map((side) => clients[side].end().catch(() => {})));
   }
 
   async stop(): Promise<void> {
@@ -91,5 +102,15 @@ async function inherit(ctx: Context): Promise<void> {
     if (heirs.length > 0) await ctx.journal('heirs', { count: heirs.length, keys: heirs.slice(0, 100) });
   } finally {
     await green.end();
+  }
+}
+
+async function openBoth(ctx: Context): Promise<Readonly<Record<Side, pg.Client>>> {
+  const blue = await connect(ctx.endpoints.blue, { purpose: 'retention' });
+  try {
+    return { blue, green: await connect(ctx.endpoints.green, { purpose: 'retention' }) };
+  } catch (error) {
+    await blue.end();
+    throw error;
   }
 }

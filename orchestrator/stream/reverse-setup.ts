@@ -114,7 +114,7 @@ async function placeSlot(green: pg.Client, blue: pg.Client, ctx: Context): Promi
       });
     if (position.slot === name && slot && !slot.lost && position.lsn >= slot.confirmedFlushLsn) return; // 1
   }
-  if (slot) await dropSlot(ctx, 'green', name); // 3, 4
+  if (slot) await dropSlot(ctx, 'green', name, ctx.claim()); // 3, 4
   await failpoint('slot.before');
   const made = await createSlot(ctx, 'green', { name, temporary: false });
   try {
@@ -125,7 +125,7 @@ async function placeSlot(green: pg.Client, blue: pg.Client, ctx: Context): Promi
       await store(blue, made);
     });
   } catch (error) {
-    await dropSlot(ctx, 'green', name).catch(() => {});
+    await dropSlot(ctx, 'green', name, ctx.claim()).catch(() => {});
     throw error;
   }
   await failpoint('position.after');

@@ -6,6 +6,7 @@ import { sqlState } from '../errors/sqlstate.ts';
 import { connect } from '../pg/connect.ts';
 import { type Lsn, parseLsn } from '../pg/lsn.ts';
 import type { Side } from '../pg/side.ts';
+import type { Claim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import { forgetLost } from './slot-health.ts';
 
@@ -197,6 +198,17 @@ const TERMINATE_OWN = `
   JOIN pg_stat_activity AS a ON a.pid = s.active_pid
   WHERE s.slot_name = $1 AND s.database = current_database() AND a.usename = current_user`;
 
+/** The epoch row is held while the slot goes: a zombie that wakes after a takeover drops nothing (I10). */
+const DROP_HELD = `
+  WITH held AS MATERIALIZED (
+    SELECT FROM orchestrator.side WHERE migration = $2 AND epoch = $3 AND generation = $4 FOR SHARE)
+  SELECT pg_drop_replication_slot(s.slot_name)
+  FROM held, pg_replication_slots AS s
+  WHERE s.slot_name = $1 AND s.database = current_database()`;
+
+const HELD = `
+  SELECT FROM orchestrator.side WHERE migration = $1 AND epoch = $2 AND generation = $3`;
+
 const DROP_SLOT = `
   SELECT pg_drop_replication_slot(slot_name)
   FROM pg_replication_slots
@@ -204,16 +216,19 @@ const DROP_SLOT = `
 
 /**
  * Drops a slot, ending a walsender of ours that still holds it. A slot that is not there is no error.
+ * @param claim when given, only while it holds on that side; otherwise nothing is dropped, without an error.
  * @throws OrchestrateError LOCK_TIMEOUT when somebody else's session holds it.
  */
-export async function dropSlot(ctx: Context, side: Side, name: string): Promise<void> {
+export async function dropSlot(ctx: Context, side: Side, name: string, claim?: Claim): Promise<void> {
   const client = await connect(ctx.endpoints[side], { purpose: 'drop-slot' });
+  const held = claim && [claim.migration, claim.epoch.toString(), claim.generation.toString()];
   try {
     const deadline = Date.now() + 10_000;
     for (;;) {
+      if (held && (await client.query(HELD, held)).rowCount !== 1) return;
       await client.query(TERMINATE_OWN, [name]);
       try {
-        await client.query(DROP_SLOT, [name]);
+        await (held ? client.query(DROP_HELD, [name, ...held]) : client.query(DROP_SLOT, [name]));
         forgetLost(client, name);
         return;
       } catch (error) {

@@ -32,7 +32,13 @@ export async function arm(
 }
 
 /** Gives the serving side back to its clients: only from this attempt's own lease, never after its decision. */
-export async function reopen(client: ClientBase, ctx: Context, side: Side, attempt: string): Promise<void> {
+export async function reopen(
+  client: ClientBase,
+  ctx: Context,
+  side: Side,
+  attempt: string,
+  waitMs = 2_000,
+): Promise<void> {
   const claim = ctx.claim();
   try {
     await client.query('SELECT orchestrator.reopen($1, $2, $3, $4, $5, $6)', [
@@ -41,7 +47,7 @@ export async function reopen(client: ClientBase, ctx: Context, side: Side, attem
       claim.generation.toString(),
       fencedTables(ctx, side),
       attempt,
-      2_000,
+      waitMs,
     ]);
   } catch (error) {
     throw fenceFailure(error, side, 'reopen');
