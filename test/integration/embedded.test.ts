@@ -163,7 +163,9 @@ describe('the life of a server', () => {
     try {
       await until('the server to be gone', async () => !(await accepts(owner.server.port)));
       await until('a clean shutdown', () => !existsSync(join(directory, 'data/postmaster.pid')));
-      expect(await readFile(join(directory, 'server.log'), 'utf8')).toContain('database system is shut down');
+      await until('the last line of the log', async () =>
+        (await readFile(join(directory, 'server.log'), 'utf8')).includes('database system is shut down'),
+      );
       await expect(startServer({ major, directory })).rejects.toThrow(/is not empty/);
     } finally {
       await rm(parent, { recursive: true, force: true });

@@ -18,7 +18,7 @@ import { alignSequences } from '../../orchestrator/verify/sequences.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
 import { type ForwardStream, forwardStream, streamOf } from '../support/forward-stream.ts';
 import { type GreenServing, greenServing } from '../support/green-serving.ts';
-import { rows, withClient } from '../support/sql.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
 import { until } from '../support/until.ts';
 
 const SWEEPS = Number(process.env['ORCHESTRATE_TEST_SWEEPS'] ?? 8);
@@ -209,6 +209,14 @@ describe('once blue serves again', () => {
     const onGreen = await workload(pair, 'green', 200);
     await until('green to have users of its own', () => onGreen.statistics().signUps > 10);
     await onGreen.stop();
+    // Whatever the workload came to: one organisation renamed, and one second member in it.
+    await execute(
+      pair.green.urls.app,
+      `UPDATE org SET name = name || ' & co' WHERE id = (SELECT min(id) FROM "user");
+       INSERT INTO org_user (org_id, user_id, role_id, status)
+       SELECT min(id), max(id), 2, 'active' FROM "user"
+       ON CONFLICT DO NOTHING`,
+    );
     stream = await blueAgain(pair, green);
     writing = await workload(pair, 'blue', 200);
   });
