@@ -28,13 +28,13 @@ export async function advance(runner: Runner, ctx: Context, state: Beginning): P
     }
     case 'prepared': {
       const { madeOrgTables } = state;
-      await changeState(green, ctx.claim(), { phase: 'copying', madeOrgTables, snapshots: 1 });
+      await changeState(green, ctx.claim(), { phase: 'copying', madeOrgTables });
       return;
     }
     case 'copying': {
       const { madeOrgTables } = state;
       await copy(runner, ctx);
-      await changeState(green, ctx.claim(), { phase: 'building', madeOrgTables, caughtUpAt: null });
+      await changeState(green, ctx.claim(), { phase: 'building', madeOrgTables });
       return;
     }
     case 'building': {

@@ -8,8 +8,8 @@ export type State =
   | { readonly phase: 'created' }
   /** Control schemas, publication, slot and green's schema exist; no row has moved. */
   | { readonly phase: 'prepared'; readonly madeOrgTables: boolean }
-  | { readonly phase: 'copying'; readonly madeOrgTables: boolean; readonly snapshots: number }
-  | { readonly phase: 'building'; readonly madeOrgTables: boolean; readonly caughtUpAt: string | null }
+  | { readonly phase: 'copying'; readonly madeOrgTables: boolean }
+  | { readonly phase: 'building'; readonly madeOrgTables: boolean }
   /** Sync flows from `serving`. */
   | { readonly phase: 'syncing'; readonly madeOrgTables: boolean; readonly serving: Side }
   | {

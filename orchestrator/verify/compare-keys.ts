@@ -42,6 +42,3 @@ export async function compareKeys(
   }
   return inOrder(found);
 }
-
-/** The freeze's own name for it (DESIGN 7, step 5). */
-export const compareDelta = compareKeys;
