@@ -28,6 +28,12 @@ const TRANSIENT = new Set([
   'EAI_AGAIN',
 ]);
 
+/** @returns whether what was asked for is no longer there: undefined_table, invalid_schema_name. */
+export function isGone(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === '42P01' || state === '3F000';
+}
+
 /** @returns whether the same work may succeed when it is done again, whole. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof OrchestrateError) return error.entry.retry === 'transient';

@@ -2,7 +2,7 @@ import os from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
-import { sqlState } from '../errors/sqlstate.ts';
+import { isGone, sqlState } from '../errors/sqlstate.ts';
 import { connect, cut } from '../pg/connect.ts';
 import type { Endpoint } from '../pg/endpoint.ts';
 import { SIDES, type Side } from '../pg/side.ts';
@@ -155,9 +155,8 @@ export class Lease {
       if (rowCount !== 1 && !this.releasing)
         this.lose(failure('LEASE_LOST', { expected: `epoch ${this.currentEpoch}`, found: 'a newer epoch' }));
     } catch (cause) {
-      // 42P01, 3F000: finalize and abort drop the control schema while they hold the lease.
-      const state = sqlState(cause);
-      if (!this.releasing && state !== '42P01' && state !== '3F000')
+      // Finalize and abort drop the control schema while they hold the lease.
+      if (!this.releasing && !isGone(cause))
         this.lose(failure('LEASE_LOST', { found: 'the lease could not be renewed', cause }));
     }
   }

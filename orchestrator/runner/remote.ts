@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Settings } from '../config/settings.ts';
 import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
-import { isTransient, sqlState } from '../errors/sqlstate.ts';
+import { isGone, isTransient } from '../errors/sqlstate.ts';
 import type { Log } from '../log/log.ts';
 import { type Metrics, noMetrics } from '../metrics/metrics.ts';
 import { connect } from '../pg/connect.ts';
@@ -55,7 +55,7 @@ export async function request(
         found: 'none',
         fix: 'orchestrate run',
       });
-    if ((await leaseHolder(green, namesOf(settings.migration))) === null) {
+    if (!(await led(green, settings))) {
       const inside = await insideThisProcess(settings, log, asked, options);
       if (inside) return inside;
     }
@@ -169,7 +169,7 @@ async function follow(
     if (looked.status === 'cancelled') throw cancelledBy(cancelled, claimed);
     if (looked.status === 'pending' && Date.now() > deadline && (await withdraw(green, id)))
       throw failure('NOT_TAKEN_UP', { expected: `a runner within ${settings.timeoutMs} ms`, found: 'none' });
-    if (looked.status === 'claimed' && (await leaseHolder(green, namesOf(settings.migration))) === null)
+    if (looked.status === 'claimed' && !(await led(green, settings)))
       await runnerMustComeBack(green, settings, id);
     await delay(100);
   }
@@ -188,16 +188,21 @@ function cancelledBy(asked: boolean, claimed: boolean): OrchestrateError {
     : failure('NOT_TAKEN_UP', { message: 'a new runner has cancelled the request' });
 }
 
-/** A runner that died with our request in hand: the next one cancels it or finishes what was decided. */
+/**
+ * A runner that died with our request in hand: the next one cancels it or finishes what was decided. One that ended
+ * the migration has let go of the lease too, and its last word is on the way.
+ */
 async function runnerMustComeBack(green: pg.Client, settings: Settings, id: string): Promise<void> {
   const deadline = Date.now() + settings.timeoutMs;
   while (Date.now() < deadline) {
-    const { rows } = await green.query<{ status: string }>(
-      'SELECT status FROM orchestrator.request WHERE id = $1',
-      [id],
-    );
-    if (rows[0]?.status !== 'claimed' || (await leaseHolder(green, namesOf(settings.migration))) !== null)
-      return;
+    const status = await unlessEnded(async () => {
+      const { rows } = await green.query<{ status: string }>(
+        'SELECT status FROM orchestrator.request WHERE id = $1',
+        [id],
+      );
+      return rows[0]?.status ?? null;
+    });
+    if (status !== 'claimed' || (await led(green, settings))) return;
     await delay(200);
   }
   throw failure('HANDOVER_UNFINISHED', {
@@ -207,6 +212,11 @@ async function runnerMustComeBack(green: pg.Client, settings: Settings, id: stri
   });
 }
 
+/** @returns whether a runner is at work; none is once the migration has ended. */
+async function led(green: pg.Client, settings: Settings): Promise<boolean> {
+  return (await unlessEnded(() => leaseHolder(green, namesOf(settings.migration)))) !== null;
+}
+
 interface Look {
   readonly status: string;
   readonly result: Outcome | null;
@@ -214,16 +224,23 @@ interface Look {
 }
 
 /** @returns null when the control schema is no longer there: the migration has ended. */
-async function look(green: pg.Client, migration: string, id: string, after: string): Promise<Look | null> {
-  try {
+function look(green: pg.Client, migration: string, id: string, after: string): Promise<Look | null> {
+  return unlessEnded(async () => {
     const { rows } = await green.query<{ status: string; result: Outcome | null }>(
       'SELECT status, result FROM orchestrator.request WHERE id = $1',
       [id],
     );
     const entries = await readJournal(green, migration, after);
     return rows[0] ? { ...rows[0], entries } : null;
+  });
+}
+
+/** @returns null when the migration has ended, and the control schema with it. */
+async function unlessEnded<T>(read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
   } catch (error) {
-    if (['42P01', '3F000'].includes(sqlState(error) ?? '')) return null;
+    if (isGone(error)) return null;
     throw error;
   }
 }
@@ -237,11 +254,13 @@ async function newestEntry(green: pg.Client, migration: string): Promise<string>
 }
 
 async function cancelRequest(green: pg.Client, id: string): Promise<void> {
-  await green.query(
-    `UPDATE orchestrator.request
-     SET cancel = true, status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END
-     WHERE id = $1`,
-    [id],
+  await unlessEnded(() =>
+    green.query(
+      `UPDATE orchestrator.request
+       SET cancel = true, status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END
+       WHERE id = $1`,
+      [id],
+    ),
   );
   await green.query(`SELECT pg_notify('${CHANNEL}', 'cancel')`);
 }
