@@ -1,8 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import { asFailure } from '../errors/as-failure.ts';
+import { failpoint } from '../errors/failpoint.ts';
 import { failure, OrchestrateError } from '../errors/failure.ts';
-import { directionFrom, otherSide, type Side } from '../pg/side.ts';
+import { directionFrom, type HandoverKind, otherSide, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
+import type { HandoverOptions } from '../phases/handover/options.ts';
 import { Steps } from '../phases/handover/steps.ts';
 import { type AttemptResult, attemptHandover, newAttempt } from '../phases/handover.ts';
 import { holdClaim } from '../state/claim.ts';
@@ -55,7 +57,8 @@ export async function handOver(
     ({ gates: all }) => `${all.filter((g) => g.passed).length}/${all.length}`,
   );
   const facts = { gates: judged(gates), predicted_seconds: predictedMs / 1000 };
-  const closed = gates.filter((g) => !g.passed);
+  const closed: { name: string; detail: string; fix: string }[] = gates.filter((g) => !g.passed);
+  if (closed.length === 0) closed.push(...(await trafficClosed(runner, options, { id, kind, from, to })));
   if (closed.length > 0) {
     await count(runner, kind, 'no-go', id, { gates: closed.map((g) => g.name) });
     const error = failure('GATES_CLOSED', {
@@ -201,11 +204,14 @@ export async function handOver(
   const freezeSeconds = result?.freezeSeconds ?? (performance.now() - begun) / 1000;
   ctx.metrics.observe('freeze_duration_seconds', { kind }, freezeSeconds);
   try {
-    await runner.becomeSyncing(to, { request: request.id, attempt: id, outcome: 'done' });
-    await steps.run('switch', async () => {
-      await options.traffic.switch(task);
-      await options.traffic.resume(task);
-    });
+    // Until the clients are moved the state says so: a runner that comes after a death moves them (HISTORIES 22).
+    await steps
+      .run('switch', async () => {
+        await failpoint('switch.before');
+        await options.traffic.switch(task);
+        await options.traffic.resume(task);
+      })
+      .finally(() => runner.becomeSyncing(to, { request: request.id, attempt: id, outcome: 'done' }));
     await steps.run('reverse', () => turnSyncRound(runner, to));
     const certificate = await certify(runner, kind, id, {
       ...swept,
@@ -296,6 +302,25 @@ async function certify(
     );
   });
   return body;
+}
+
+/** Step 1 asks the driver too: whether it can move the clients is found out while they are all well. */
+async function trafficClosed(
+  { ctx }: Runner,
+  { traffic, budgetMs }: HandoverOptions,
+  { id, kind, from, to }: { id: string; kind: HandoverKind; from: Side; to: Side },
+): Promise<{ name: 'traffic'; detail: string; fix: string }[]> {
+  const deadline = (Date.now() + budgetMs) / 1000;
+  const task: TrafficTask = { migration: ctx.names.migration, attempt: id, kind, from, to, deadline };
+  try {
+    for (const warning of await traffic.check(task)) ctx.log.warn({ driver: traffic.name }, warning);
+    return [];
+  } catch (error) {
+    const { message, found } = asFailure(error).toDocument();
+    return [
+      { name: 'traffic', detail: `${message}: ${found}`, fix: `make the check of ${traffic.name} pass` },
+    ];
+  }
 }
 
 async function count(

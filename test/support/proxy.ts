@@ -1,7 +1,7 @@
 /** A TCP proxy between us and a server, whose traffic a test can hold and cut. */
 import { createServer, connect as dial, type Socket } from 'node:net';
 
-export interface Proxy {
+export interface TcpProxy {
   /** The URL with the proxy's host and port. */
   url(url: string): string;
   /** From the next message on that holds `text`, the server's answers stop arriving; what we send still does. */
@@ -14,7 +14,7 @@ export interface Proxy {
 }
 
 /** Listens on a free port of 127.0.0.1 and forwards to the server of `url`. */
-export async function proxyTo(url: string): Promise<Proxy> {
+export async function proxyTo(url: string): Promise<TcpProxy> {
   const target = new URL(url);
   const pairs = new Set<{ readonly client: Socket; readonly server: Socket }>();
   let holding = false;
