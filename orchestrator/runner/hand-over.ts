@@ -205,13 +205,15 @@ export async function handOver(
   ctx.metrics.observe('freeze_duration_seconds', { kind }, freezeSeconds);
   try {
     // Until the clients are moved the state says so: a runner that comes after a death moves them (HISTORIES 22).
-    await steps
-      .run('switch', async () => {
+    try {
+      await steps.run('switch', async () => {
         await failpoint('switch.before');
         await options.traffic.switch(task);
         await options.traffic.resume(task);
-      })
-      .finally(() => runner.becomeSyncing(to, { request: request.id, attempt: id, outcome: 'done' }));
+      });
+    } finally {
+      await runner.becomeSyncing(to, { request: request.id, attempt: id, outcome: 'done' });
+    }
     await steps.run('reverse', () => turnSyncRound(runner, to));
     const certificate = await certify(runner, kind, id, {
       ...swept,
