@@ -1,18 +1,8 @@
 import { expect, test } from 'vitest';
 import { freshPair } from '../support/databases.ts';
 import { bothSides, forwardStream } from '../support/forward-stream.ts';
+import { seeded } from '../support/seeded.ts';
 import { withClient } from '../support/sql.ts';
-
-/** A small generator with a seed (mulberry32): a failure names the seed that repeats it. */
-function random(seed: number): (below: number) => number {
-  let a = seed;
-  return (below) => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 const BIG = `(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 400))`;
 
@@ -82,7 +72,7 @@ test.each([
         await Promise.all(
           [1, 2, 3].map((writer) =>
             withClient(pair.blue.urls.app, async (client) => {
-              const next = random(seed * 1000 + round * 10 + writer);
+              const next = seeded(seed * 1000 + round * 10 + writer);
               for (let n = 0; n < 40; n++)
                 // Writers deadlock and collide among themselves: the server undoes what it refuses.
                 for (const sql of transactionOf(next))
