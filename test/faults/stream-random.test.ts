@@ -9,7 +9,7 @@ import { dirname, resolve } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { type OwnPair, ownPair } from '../support/databases.ts';
 import { copied } from '../support/green-serving.ts';
-import { type Proxy as Cable, proxyTo } from '../support/proxy.ts';
+import { proxyTo, type TcpProxy } from '../support/proxy.ts';
 import { oneOf, seeded } from '../support/seeded.ts';
 import { execute, rows, withClient } from '../support/sql.ts';
 import { wrongsOf } from '../support/stream-oracle.ts';
@@ -27,7 +27,7 @@ const TABLE = process.env['ORCHESTRATE_FAULT_TABLE'];
 interface World {
   readonly pair: OwnPair;
   readonly migration: string;
-  readonly proxies: { readonly blue: Cable; readonly green: Cable };
+  readonly proxies: { readonly blue: TcpProxy; readonly green: TcpProxy };
 }
 
 /** Servers and the copied base are made once; a run that fails leaves a world that nobody trusts. */

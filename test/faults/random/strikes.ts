@@ -1,7 +1,7 @@
 /** The faults of the random test, and which operations each of them hit. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OwnPair } from '../../support/databases.ts';
-import type { Proxy as Cable } from '../../support/proxy.ts';
+import type { TcpProxy } from '../../support/proxy.ts';
 import { oneOf, type Random } from '../../support/seeded.ts';
 import { rows } from '../../support/sql.ts';
 import type { StreamProcess } from '../../support/stream-process.ts';
@@ -11,7 +11,7 @@ import type { Writers } from './writers.ts';
 export interface Stage {
   readonly pair: OwnPair;
   readonly program: StreamProcess;
-  readonly proxies: { readonly blue: Cable; readonly green: Cable };
+  readonly proxies: { readonly blue: TcpProxy; readonly green: TcpProxy };
 }
 
 const KILL_WALSENDERS = `
