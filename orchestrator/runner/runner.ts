@@ -23,6 +23,7 @@ import { type Control, openControl } from './control.ts';
 import { Inbox } from './inbox.ts';
 import { type Judgement, judge } from './judge.ts';
 import { Lease } from './lease.ts';
+import { mendFences } from './mend-fences.ts';
 import { Observer } from './observe.ts';
 import { recover } from './recover.ts';
 import { type ClaimedRequest, cancelStale, finishDecided } from './requests.ts';
@@ -166,6 +167,7 @@ export class Runner {
     if (left) await settleTraffic(this, left, decided);
     if (left || (state.phase === 'syncing' && state.serving !== truth.serving))
       await this.becomeSyncing(truth.serving, { recovered: truth.did });
+    if (left || state.phase === 'syncing') await mendFences(ctx, this.control.clients, truth.serving);
     await setStopped(this.control.clients.green, ctx.claim(), null);
     await ctx.journal('runner', {
       started: true,

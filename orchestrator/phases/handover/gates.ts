@@ -135,7 +135,7 @@ const CHECKS: Readonly<Record<GateName, Check>> = {
     return {
       passed: (open.state === 'open' || open.state === 'lapsed') && closed.state === 'closed',
       detail: `${serving} ${open.state}, ${standby} ${closed.state}`,
-      fix: 'somebody has changed the triggers named orchestrate_fence: orchestrate run restores them',
+      fix: 'somebody has changed the triggers named orchestrate_fence: end orchestrate run and start it again, it makes them anew',
     };
   },
 
