@@ -95,7 +95,10 @@ async function existing(m: MigrationContext, names: readonly string[]): Promise<
   return rows.map((r) => r.name);
 }
 
-/** Renames a table and everything of it that carries a name in the schema. Rows are not touched. */
+/**
+ * Renames a table and everything of it that carries a name in the schema. Rows are not touched. A name that would
+ * not fit any more stays: it is longer than any of the new tables'.
+ */
 async function rename(
   m: MigrationContext,
   from: string,
@@ -104,7 +107,8 @@ async function rename(
 ): Promise<void> {
   const belongings = await m.query<{ name: string; kind: string }>(BELONGINGS, [m.org(from)]);
   for (const b of belongings)
-    await m.query(`ALTER ${b.kind} ${qualified(m.schemas.org, b.name)} RENAME TO ${ident(rest(b.name))}`);
+    if (Buffer.byteLength(rest(b.name)) <= 63 && rest(b.name) !== b.name)
+      await m.query(`ALTER ${b.kind} ${qualified(m.schemas.org, b.name)} RENAME TO ${ident(rest(b.name))}`);
   await m.query(`ALTER TABLE ${m.org(from)} RENAME TO ${ident(to)}`);
 }
 

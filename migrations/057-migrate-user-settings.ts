@@ -1,34 +1,47 @@
-import { type Migration, MigrationRefused } from './session.ts';
+import { beginInPlace, inPlaceProgress } from './in-place/progress.ts';
+import { reconcile } from './in-place/reconcile.ts';
+import { statementsOf } from './in-place/statements.ts';
+import type { Migration, MigrationContext } from './session.ts';
+
+/** Rows a statement of the last pass: all of them are one transaction anyway. */
+const PAGE = 1_000;
 
 /**
  * On a separate green only the roles: rows come by bulk copy. In place, where `user_settings` lies beside the org
- * model, the rows move too.
+ * model, the rows move too: `moveInPlace` has moved most of them before, and what is left is read here with writers
+ * locked out, so that the org model is the exact image of the moment at which this commits. Without that preparation
+ * all of it happens here, in one transaction.
  */
 export const migrateUserSettingsMigration: Migration = {
   name: '057-migrate-user-settings',
 
   async up(m) {
-    if (m.inPlace)
-      throw new MigrationRefused('057 cannot move rows inside one database yet', {
-        expected: 'an org model in a database of its own',
-        found: 'user_settings in the same database',
-        fix: 'orchestrate migrate up --to 056',
-      });
-    await m.query(`
-      INSERT INTO ${m.org('role')} (id, name, rank)
-      VALUES (1, 'admin', 1), (2, 'user', 1000)
-      ON CONFLICT (id) DO NOTHING`);
-    // Explicit ids do not advance an identity's sequence.
-    await m.query(
-      `
-      SELECT setval(pg_get_serial_sequence($1, 'id'), (SELECT max(id) FROM ${m.org('role')}))`,
-      [m.org('role')],
-    );
+    const sql = statementsOf(m.schemas);
+    if (m.inPlace) await lastPass(m);
+    else await m.query(sql.seedRoles);
+    await m.query(sql.alignRoles);
   },
 
   async down(m) {
-    await m.query(
-      `TRUNCATE ${['settings', 'org_user', 'user', 'org', 'role'].map(m.org).join(', ')} RESTART IDENTITY`,
-    );
+    const sql = statementsOf(m.schemas);
+    await m.query(sql.empty);
+    await m.query(sql.dropProgress);
   },
 };
+
+async function lastPass(m: MigrationContext): Promise<void> {
+  const sql = statementsOf(m.schemas);
+  if (m.lockTimeoutMs !== undefined) await m.query(`SET LOCAL lock_timeout = ${Math.ceil(m.lockTimeoutMs)}`);
+  await m.query(sql.lock);
+  const lockedAt = performance.now();
+  await beginInPlace(m.query, m.schemas);
+  const progress = await inPlaceProgress(m.query, m.schemas);
+  const [now] = await m.query<{ high: string }>(sql.horizon);
+  if (now === undefined) throw new Error('the server showed no snapshot');
+  const again = await reconcile(
+    { query: m.query, sql, batchSize: PAGE, locked: true, page: async (_ids, work) => work() },
+    { low: progress.copied ? BigInt(progress.since) : null, high: BigInt(now.high) },
+  );
+  for (const table of ['org', 'user', 'settings'] as const) await m.query(sql.alignSequence(table));
+  await m.query(sql.finish, [again, performance.now() - lockedAt]);
+}

@@ -4,6 +4,7 @@ import { MigrationError, Umzug, type UmzugStorage } from 'umzug';
 import { ident, qualified } from '../src/mapping/identifier.ts';
 import { createOrgTablesMigration } from './056-create-org-tables.ts';
 import { migrateUserSettingsMigration } from './057-migrate-user-settings.ts';
+import { readInPlace } from './in-place/progress.ts';
 import {
   contextOf,
   type Migration,
@@ -30,6 +31,8 @@ export interface MigrateTarget {
   /** The role that is to own what is created; we are a member of it. */
   readonly owner: string;
   readonly inPlace: boolean;
+  /** How long 057 in place may wait for its lock on user_settings; without it, for ever. */
+  readonly lockTimeoutMs?: number;
   /** First statements of the transaction, under the session's own role: a run proves its right to write (I10). */
   readonly guard?: (query: RunQuery) => Promise<void>;
 }
@@ -50,9 +53,14 @@ const LOCK_KEY = '5604158057105601';
  * @throws MigrationRefused when a migration cannot be applied as things are.
  */
 export async function migrateUp(target: MigrateTarget, to?: string): Promise<string[]> {
+  const last =
+    to === undefined ? MIGRATIONS.length - 1 : MIGRATIONS.findIndex((m) => m.name === revision(to));
+  const wanted = MIGRATIONS.slice(0, last + 1).map((m) => m.name);
   return run(target, async (umzug) => {
-    const applied = await umzug.up(to === undefined ? {} : { to: revision(to) });
-    return applied.map((m) => m.name);
+    // By name: umzug finds no way `to` what is applied already.
+    const pending = (await umzug.pending()).map((m) => m.name).filter((name) => wanted.includes(name));
+    if (pending.length > 0) await umzug.up({ migrations: pending });
+    return pending;
   });
 }
 
@@ -69,6 +77,14 @@ export async function migrateDown(target: MigrateTarget, to: string): Promise<st
     const names = executed
       .map((e) => e.name)
       .filter((name) => MIGRATIONS.findIndex((k) => k.name === name) > keep);
+    // A 057 that was interrupted is no record yet, but its rows are there.
+    const begun = MIGRATIONS.findIndex((k) => k.name === migrateUserSettingsMigration.name);
+    if (
+      keep < begun &&
+      !names.includes(migrateUserSettingsMigration.name) &&
+      (await readInPlace(m.query, target.schemas)) !== null
+    )
+      await migrateUserSettingsMigration.down(m);
     if (names.length > 0) await umzug.down({ migrations: names.reverse() });
     if (all) await m.query(`DROP TABLE IF EXISTS ${m.org(MIGRATIONS_TABLE)}`);
     return names;
@@ -107,7 +123,7 @@ async function run<T>(
   work: (umzug: Umzug<MigrationContext>, context: MigrationContext) => Promise<T>,
 ): Promise<T> {
   return inTransaction(target.config, async (sequelize, transaction) => {
-    const context = contextOf(sequelize, transaction, target.schemas, target.inPlace);
+    const context = contextOf(sequelize, transaction, target.schemas, target.inPlace, target.lockTimeoutMs);
     await target.guard?.(context.query);
     await context.query(`SET LOCAL ROLE ${ident(target.owner)}`);
     await context.query(`

@@ -14,6 +14,8 @@ export interface MigrationContext {
   readonly schemas: TableSchemas;
   /** Whether `user_settings` lies in the same database: then 057 also moves rows, and 056 sets a `settings` aside. */
   readonly inPlace: boolean;
+  /** How long a statement may wait for the lock on user_settings: what waits for it stalls the writers behind it. */
+  readonly lockTimeoutMs?: number | undefined;
   /** Runs one statement in the run's transaction. */
   readonly query: <Row extends object = Record<string, unknown>>(
     sql: string,
@@ -51,10 +53,12 @@ export function contextOf(
   transaction: Transaction,
   schemas: TableSchemas,
   inPlace: boolean,
+  lockTimeoutMs?: number,
 ): MigrationContext {
   return {
     schemas,
     inPlace,
+    lockTimeoutMs,
     org: (name) => qualified(schemas.org, name),
     query: async <Row extends object>(sql: string, bind?: readonly unknown[]) => {
       const [rows] = await sequelize.query(sql, {

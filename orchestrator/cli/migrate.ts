@@ -1,4 +1,6 @@
 import type { Call, Command, Result } from './command.ts';
+import { confirm, YES } from './confirm.ts';
+import { duration, wholeNumber } from './flag-values.ts';
 
 export const migrate: Command = {
   name: 'migrate',
@@ -10,34 +12,44 @@ export const migrate: Command = {
       describe: 'Revision that remains applied: number or name; 055 is none of ours',
     },
     side: { kind: 'text', choices: ['blue', 'green'], describe: 'Which database; green unless given' },
+    'batch-size': {
+      kind: 'text',
+      describe: 'Rows a transaction when 057 moves rows in place; 500 unless given',
+    },
+    'pause-between-batches': {
+      kind: 'text',
+      describe: 'How long 057 in place rests after each batch, such as 50ms; not at all unless given',
+    },
+    ...YES,
   },
   options: ['source-schema', 'org-schema'],
   examples: [
     ['$0 migrate up --to 056', 'the tables'],
-    ['$0 migrate down --to 055', 'take everything of ours back'],
+    ['$0 migrate up --side blue', 'in place, beside user_settings: tables, and the rows in batches'],
+    ['$0 migrate down --side blue --to 055', 'take everything of ours back'],
   ],
-  // One transaction: an interrupted one leaves nothing behind.
+  // Whatever was committed stays, the rest is rolled back, and the same command goes on: it may end at any moment.
   acts: false,
   run: change,
 };
 
-async function change({ settings, flags, signal }: Call): Promise<Result> {
+async function change(call: Call): Promise<Result> {
+  const { settings, flags, signal, terminal } = call;
   signal.throwIfAborted();
-  const { migrateSide } = await import('../phases/migrate.ts');
-  const { endpointOf } = await import('../pg/endpoints.ts');
-  const side = flags['side'] === 'blue' ? 'blue' : 'green';
-  const document = await migrateSide(
-    endpointOf(settings, side),
-    settings.schemas,
-    flags['action'] as 'up' | 'down' | 'status',
-    flags['to'] as string | undefined,
-  );
-  const text = () => {
-    const done = document.changed.map(
-      (name) => `${document.action === 'up' ? 'applied' : 'taken back'}: ${name}`,
-    );
-    const all = document.migrations.map((m) => `${m.name}  ${m.applied_at ?? 'pending'}`);
-    return [...done, ...(document.action === 'status' || done.length === 0 ? all : [])].join('\n');
+  const options = {
+    to: flags['to'] as string | undefined,
+    batchSize: wholeNumber('batch-size', flags['batch-size'], 500),
+    pauseMs: duration('pause-between-batches', flags['pause-between-batches'], 0),
+    note: (line: string) => terminal.note(line),
+    confirm: (about: readonly string[]) => confirm(call, about),
   };
-  return { exit: 0, document, text };
+  const [{ migrateSide }, { endpointOf }, { renderMigrate }] = await Promise.all([
+    import('../phases/migrate.ts'),
+    import('../pg/endpoints.ts'),
+    import('./render/migrate.ts'),
+  ]);
+  const side = flags['side'] === 'blue' ? 'blue' : 'green';
+  const action = flags['action'] as 'up' | 'down' | 'status';
+  const document = await migrateSide(endpointOf(settings, side), settings.schemas, action, options);
+  return { exit: 0, document, text: () => renderMigrate(document) };
 }

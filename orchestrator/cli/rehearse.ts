@@ -1,6 +1,5 @@
-import { parseDuration } from '../config/units.ts';
-import { failure } from '../errors/failure.ts';
 import type { Call, Command, Result } from './command.ts';
+import { duration, wholeNumber } from './flag-values.ts';
 
 export const rehearse: Command = {
   name: 'rehearse',
@@ -52,27 +51,4 @@ async function drill({ settings, flags, log, signal, terminal }: Call): Promise<
 /** Writes the last line of the terminal anew; an empty one clears it. */
 function showLive(line: string): void {
   process.stderr.write(`\r\u001b[2K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
-}
-
-function duration(name: string, value: unknown, otherwise: number): number {
-  if (typeof value !== 'string') return otherwise;
-  const ms = parseDuration(value);
-  if (ms === undefined)
-    throw failure('CONFIG_INVALID', {
-      message: `--${name} cannot be used`,
-      expected: 'a duration with its unit, such as 5s or 2m',
-      found: JSON.stringify(value.slice(0, 40)),
-    });
-  return ms;
-}
-
-function wholeNumber(name: string, value: unknown, otherwise: number): number {
-  if (typeof value !== 'string') return otherwise;
-  if (!/^[1-9]\d{0,8}$/.test(value))
-    throw failure('CONFIG_INVALID', {
-      message: `--${name} cannot be used`,
-      expected: 'a whole number from 1 up',
-      found: JSON.stringify(value.slice(0, 40)),
-    });
-  return Number(value);
 }

@@ -1,0 +1,194 @@
+/** 056 and 057 inside one database: forward, back and forward again; killed in the middle; two at once; a bad row. */
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { ErrorDocument } from '../../orchestrator/errors/failure.ts';
+import type { MigrateDocument } from '../../orchestrator/phases/migrate.ts';
+import { type Catalog, catalogOf as wholeCatalog } from '../support/catalog.ts';
+import { freshPair, type Pair } from '../support/databases.ts';
+import { bytesOf, compareInPlace, fill055, migrateProcess } from '../support/in-place.ts';
+import { type Outcome, orchestrate } from '../support/in-process.ts';
+import { execute, rows } from '../support/sql.ts';
+
+const NAMES = ['056-create-org-tables', '057-migrate-user-settings'];
+const ORG_MODEL = ['role', 'org', '"user"', 'org_user', 'settings'];
+
+/** Tables made anew have TOAST tables of other numbers. */
+async function catalogOf(url: string): Promise<Catalog> {
+  const catalog = await wholeCatalog(url);
+  const indexes = (catalog['indexes'] as { name: string }[]).filter((i) => !i.name.startsWith('pg_toast.'));
+  return { ...catalog, indexes };
+}
+
+let pair: Pair;
+beforeEach(async () => {
+  pair = await freshPair();
+  await fill055(pair, 2_000);
+});
+afterEach(async () => {
+  await pair.drop();
+});
+
+const migrate = (...args: string[]): Promise<Outcome> =>
+  orchestrate(['migrate', ...args, '--side', 'blue', '--json'], {
+    ORCHESTRATE_BLUE_URL: pair.blue.urls.sync,
+  });
+const changed = async (...args: string[]) => {
+  const ended = await migrate(...args);
+  expect([ended.exit, ended.stderr.includes('error')]).toEqual([0, false]);
+  return ended.json<MigrateDocument>().changed;
+};
+
+it('up, up, down, down, up, up: every state is what it was, in catalogs and bytes', async () => {
+  const url = pair.blue.urls.superuser;
+  const source = ['user_settings', 'settings'];
+  const at055 = { catalog: await catalogOf(url), bytes: await bytesOf(url, source) };
+  const aside = { user_settings: at055.bytes['user_settings'], settings_before_056: at055.bytes['settings'] };
+
+  expect(await changed('up', '--to', '056')).toEqual([NAMES[0]]);
+  const at056 = {
+    catalog: await catalogOf(url),
+    bytes: await bytesOf(url, [...ORG_MODEL, 'user_settings', 'settings_before_056']),
+  };
+  expect(at056.bytes).toMatchObject(aside);
+
+  expect(await changed('up', '--to', '057')).toEqual([NAMES[1]]);
+  const { users, differences } = await compareInPlace(url);
+  expect(differences).toEqual([]);
+  expect(users).toBeGreaterThan(2_000);
+  const at057 = {
+    catalog: await catalogOf(url),
+    bytes: await bytesOf(url, [...ORG_MODEL, 'user_settings', 'settings_before_056']),
+  };
+  expect(at057.bytes).toMatchObject(aside);
+  expect(await changed('up')).toEqual([]);
+
+  const unasked = await migrate('down', '--to', '056');
+  expect([unasked.exit, unasked.json<{ error: ErrorDocument }>().error.code]).toEqual([
+    2,
+    'CONFIRMATION_NEEDED',
+  ]);
+  expect(await bytesOf(url, ORG_MODEL)).toEqual(
+    Object.fromEntries(ORG_MODEL.map((table) => [table, at057.bytes[table]])),
+  );
+  expect(await changed('down', '--to', '056', '--yes')).toEqual([NAMES[1]]);
+  expect(await catalogOf(url)).toEqual(at056.catalog);
+  expect(await bytesOf(url, [...ORG_MODEL, 'user_settings', 'settings_before_056'])).toEqual(at056.bytes);
+
+  // Nothing is deleted any more, so nothing is asked.
+  expect(await changed('down', '--to', '055')).toEqual([NAMES[0]]);
+  expect(await catalogOf(url)).toEqual(at055.catalog);
+  expect(await bytesOf(url, source)).toEqual(at055.bytes);
+
+  expect(await changed('up', '--to', '056')).toEqual([NAMES[0]]);
+  expect(await changed('up', '--batch-size', '77')).toEqual([NAMES[1]]);
+  expect(await catalogOf(url)).toEqual(at057.catalog);
+  expect(await bytesOf(url, [...ORG_MODEL, 'user_settings', 'settings_before_056'])).toEqual(at057.bytes);
+
+  // New rows continue above the highest id.
+  const [next] = await rows<{ id: number; highest: number }>(
+    pair.blue.urls.owner,
+    `INSERT INTO org (name) VALUES ('new') RETURNING id, (SELECT max(id) FROM user_settings) AS highest`,
+  );
+  expect(next?.id).toBe((next?.highest ?? 0) + 1);
+});
+
+it('killed before, after and in any batch, and in the last pass, up goes on and ends right', async () => {
+  const points = [
+    'batch.before:crash:1',
+    'batch.before:crash:3',
+    'batch.after:crash:1',
+    'batch.after:crash:2',
+    'reconcile.before:crash',
+  ];
+  let read = 0;
+  for (const point of points) {
+    const killed = await migrateProcess(pair, ['up', '--batch-size', '250'], {
+      ORCHESTRATE_FAILPOINT: point,
+    });
+    expect([point, killed.ended]).toEqual([point, 'SIGKILL']);
+    const status = (await migrate('status')).json<MigrateDocument>();
+    expect(status.migrations[1]?.applied_at).toBeNull();
+    expect(status.next_steps).toEqual(['orchestrate migrate up --side blue --to 057']);
+    expect(status.in_place?.rows_read ?? 0).toBeGreaterThanOrEqual(read);
+    read = status.in_place?.rows_read ?? 0;
+  }
+  expect(read).toBeGreaterThan(2_000);
+  const late = await migrateProcess(pair, ['up'], { ORCHESTRATE_FAILPOINT: 'reconcile.after:crash' });
+  expect(late.ended).toBe('SIGKILL');
+  expect(await changed('up')).toEqual([]);
+  const { users, differences } = await compareInPlace(pair.blue.urls.superuser);
+  expect(differences).toEqual([]);
+  expect(users).toBeGreaterThan(2_000);
+});
+
+it('a half-done 057 is taken back too', async () => {
+  const url = pair.blue.urls.superuser;
+  const before = await catalogOf(url);
+  const bytes = await bytesOf(url, ['user_settings', 'settings']);
+  const killed = await migrateProcess(pair, ['up', '--batch-size', '250'], {
+    ORCHESTRATE_FAILPOINT: 'batch.after:crash:3',
+  });
+  expect(killed.ended).toBe('SIGKILL');
+  expect((await migrate('down', '--to', '055')).exit).toBe(2);
+  expect(await changed('down', '--to', '055', '--yes')).toEqual([NAMES[0]]);
+  expect(await catalogOf(url)).toEqual(before);
+  expect(await bytesOf(url, ['user_settings', 'settings'])).toEqual(bytes);
+});
+
+it('two at once do everything once', async () => {
+  const ended = await Promise.all([1, 2].map(() => migrateProcess(pair, ['up', '--batch-size', '100'])));
+  expect(ended.map((e) => e.ended)).toEqual(['0', '0']);
+  const documents = ended.map((e) => JSON.parse(e.stdout) as MigrateDocument);
+  expect(documents.map((d) => d.changed.length).sort()).toEqual([0, 2]);
+  expect(ended.some((e) => e.stderr.includes('another migrate is at work'))).toBe(true);
+  // Each row once: a second run would have read them again.
+  expect(documents[0]?.in_place?.rows_read).toBe(documents[0]?.in_place?.rows_expected);
+  expect((await compareInPlace(pair.blue.urls.superuser)).differences).toEqual([]);
+});
+
+it('a row that the new tables refuse is named by its id, never by a value; mended, up goes on', async () => {
+  await migrate('up', '--to', '056');
+  await execute(
+    pair.blue.urls.owner,
+    `ALTER TABLE settings ADD CONSTRAINT no_secret CHECK (llm_model IS DISTINCT FROM 'not-allowed-model')`,
+  );
+  await execute(
+    pair.blue.urls.superuser,
+    `UPDATE user_settings SET llm_model = 'not-allowed-model', keycloak_user_id = 'only-here' WHERE id = 1500`,
+  );
+  const ended = await migrate('up', '--batch-size', '100');
+  expect(ended.exit).toBe(1);
+  const { error } = ended.json<{ error: ErrorDocument }>();
+  expect(error).toMatchObject({
+    code: 'MIGRATION_FAILED',
+    found: 'user_settings row 1500: error 23514 on no_secret',
+    fix: 'mend that row, then orchestrate migrate up --side blue --to 057',
+  });
+  expect(ended.stdout + ended.stderr).not.toMatch(/not-allowed-model|only-here/);
+  const status = (await migrate('status')).json<MigrateDocument>();
+  expect(status.in_place?.failed).toEqual({
+    batch: (status.in_place?.batches ?? 0) + 1,
+    id: 1500,
+    sqlstate: '23514',
+    on: 'no_secret',
+  });
+  expect(status.next_steps).toEqual(['mend row 1500', 'orchestrate migrate up --side blue --to 057']);
+  // Everything before it is kept.
+  expect(status.in_place?.rows_read).toBeGreaterThan(300);
+  await execute(pair.blue.urls.superuser, `UPDATE user_settings SET llm_model = 'allowed' WHERE id = 1500`);
+  expect(await changed('up')).toEqual([NAMES[1]]);
+  expect((await migrate('status')).json<MigrateDocument>().in_place?.failed).toBeNull();
+  expect((await compareInPlace(pair.blue.urls.superuser)).differences).toEqual([]);
+});
+
+it('rows of somebody else in the org tables are refused and stay', async () => {
+  await migrate('up', '--to', '056');
+  await execute(pair.blue.urls.owner, `INSERT INTO org (name) VALUES ('theirs')`);
+  const ended = await migrate('up');
+  expect([ended.exit, ended.json<{ error: ErrorDocument }>().error]).toMatchObject([
+    3,
+    { code: 'MIGRATION_REFUSED', found: 'rows in org' },
+  ]);
+  expect(await rows(pair.blue.urls.owner, 'SELECT name FROM org')).toEqual([{ name: 'theirs' }]);
+  const status = (await migrate('status')).json<MigrateDocument>();
+  expect(status.in_place).toBeNull();
+});
