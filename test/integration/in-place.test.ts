@@ -138,7 +138,7 @@ it('two at once do everything once', async () => {
   const ended = await Promise.all([1, 2].map(() => migrateProcess(pair, ['up', '--batch-size', '100'])));
   expect(ended.map((e) => e.ended)).toEqual(['0', '0']);
   const documents = ended.map((e) => JSON.parse(e.stdout) as MigrateDocument);
-  expect(documents.map((d) => d.changed.length).sort()).toEqual([0, 2]);
+  expect(documents.map((d) => d.changed.length).sort((a, b) => a - b)).toEqual([0, 2]);
   expect(ended.some((e) => e.stderr.includes('another migrate is at work'))).toBe(true);
   // Each row once: a second run would have read them again.
   expect(documents[0]?.in_place?.rows_read).toBe(documents[0]?.in_place?.rows_expected);
