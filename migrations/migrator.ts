@@ -169,7 +169,7 @@ export async function inTransaction<T>(
   config: pg.ClientConfig,
   work: (sequelize: Sequelize, transaction: Transaction) => Promise<T>,
 ): Promise<T> {
-  const sequelize = open(config);
+  const sequelize = openSequelize(config, 1);
   try {
     return await sequelize.transaction(async (transaction) => {
       await sequelize.query(`SELECT pg_advisory_xact_lock(${LOCK_KEY})`, { transaction });
@@ -182,8 +182,8 @@ export async function inTransaction<T>(
   }
 }
 
-/** A sequelize of one session with exactly the driver's configuration; it cannot take a client of ours. */
-function open(config: pg.ClientConfig): Sequelize {
+/** A sequelize with exactly the driver's configuration; it cannot take a client of ours. The caller closes it. */
+export function openSequelize(config: pg.ClientConfig, sessions: number): Sequelize {
   const options: Options = {
     dialect: 'postgres',
     dialectModule: pg,
@@ -202,7 +202,7 @@ function open(config: pg.ClientConfig): Sequelize {
       clientMinMessages: 'ignore',
     },
     logging: false,
-    pool: { max: 1, min: 0, idle: 1_000 },
+    pool: { max: sessions, min: 0, idle: 1_000 },
     retry: { max: 0 },
   };
   return new Sequelize(options);

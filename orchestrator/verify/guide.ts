@@ -22,7 +22,15 @@ export interface GuideSample {
   readonly settings_id: number | null;
 }
 
+/** Where every row of user_settings is. */
+export interface GuideAccount {
+  readonly rows: number;
+  readonly mapped: number;
+  readonly parked: Readonly<Record<ParkReason, number>>;
+}
+
 export interface Guide {
+  readonly account: GuideAccount;
   readonly checks: readonly GuideCheck[];
   readonly sample: readonly GuideSample[];
 }
@@ -149,7 +157,16 @@ export async function guide(
   const parked = options.inPlace ? parkedInPlace(source) : await readParked(green, r);
   const ids = await blue.query<{ id: number }>(sampleIdsSql(r));
   const sample = await green.query<GuideSample>(sampleSql(r), [ids.rows.map((row) => row.id)]);
-  return { checks: judge(source, target, faults, parked, options), sample: sample.rows };
+  const account = {
+    rows: Number(source.rows),
+    mapped: Number(target.users),
+    parked: {
+      null_key: Number(parked.null_key),
+      empty_key: Number(parked.empty_key),
+      duplicate: Number(parked.duplicate),
+    },
+  };
+  return { account, checks: judge(source, target, faults, parked, options), sample: sample.rows };
 }
 
 /** Pure: what the guide's numbers mean together. */
