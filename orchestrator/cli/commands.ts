@@ -13,12 +13,14 @@ import { revert } from './revert.ts';
 import { run } from './run.ts';
 import { status } from './status.ts';
 import { verify } from './verify.ts';
+import { worker } from './worker.ts';
 
 /** Every command, in the order in which a migration meets them. What they need is loaded when they run. */
 export const COMMANDS: readonly Command[] = [
   preflight,
   plan,
   run,
+  worker,
   status,
   events,
   verify,

@@ -48,7 +48,8 @@ async function perform(
   signal: AbortSignal,
 ): Promise<Result> {
   // Of anything but the runner itself, a person wants the result and what went wrong, not the log.
-  const quiet = settings.origins['log-level'] === 'default' && command.name !== 'run';
+  const quiet =
+    settings.origins['log-level'] === 'default' && command.name !== 'run' && command.name !== 'worker';
   const { createLogger } = await import('../log/logger.ts');
   const log = createLogger({
     format: settings.logFormat,

@@ -41,6 +41,36 @@ export async function countChunks(green: ClientBase): Promise<{ total: number; p
   return rows[0] ?? { total: 0, pending: 0 };
 }
 
+const LEFT = `
+  SELECT count(*)::integer AS pending,
+         (count(*) FILTER (WHERE detail ->> 'lsn' = $1))::integer AS mine
+  FROM orchestrator.chunk
+  WHERE task = 'copy' AND status = 'pending'`;
+
+/**
+ * What is left when no chunk could be claimed: `held` by other workers, who may die and free it; `elsewhere`, bound to
+ * a newer snapshot than the caller's; or nothing.
+ */
+export async function whatIsLeft(
+  green: ClientBase,
+  snapshot: Snapshot,
+): Promise<'nothing' | 'held' | 'elsewhere'> {
+  const { rows } = await green.query<{ pending: number; mine: number }>(LEFT, [snapshot.lsn]);
+  if ((rows[0]?.pending ?? 0) === 0) return 'nothing';
+  return rows[0]?.mine === 0 ? 'elsewhere' : 'held';
+}
+
+const BOUND = `
+  SELECT detail ->> 'snapshot' AS name, detail ->> 'lsn' AS lsn
+  FROM orchestrator.chunk
+  WHERE task = 'copy' AND status = 'pending' AND detail ? 'snapshot'
+  LIMIT 1`;
+
+/** @returns the snapshot under which pending chunks are to be copied, or null when there are none. */
+export async function boundSnapshot(green: ClientBase): Promise<Snapshot | null> {
+  return (await green.query<Snapshot>(BOUND)).rows[0] ?? null;
+}
+
 const INSERT = `
   INSERT INTO orchestrator.chunk (task, lower_id, upper_id, detail)
   SELECT 'copy', r.lower_id, r.upper_id, jsonb_build_object('expected', r.expected)

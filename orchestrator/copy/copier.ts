@@ -6,16 +6,17 @@ import { isTransient } from '../errors/sqlstate.ts';
 import { commit } from '../pg/transaction.ts';
 import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
+import { appendJournal } from '../state/journal.ts';
 import {
   type Chunk,
   type ChunkResult,
   claimChunk,
-  countChunks,
   finishChunk,
   type Snapshot,
+  whatIsLeft,
 } from './chunks.ts';
 import type { Pace } from './pace.ts';
-import { discard, openReader, openWriter } from './session.ts';
+import { discard, openReader, openWriter, SnapshotGone } from './session.ts';
 import { type CopyFormat, countRange, parkedTransfer, targetTransfers } from './statements.ts';
 import { type Moved, transferRows } from './transfer.ts';
 
@@ -58,9 +59,14 @@ export async function runCopier(ctx: Context, worker: string, work: CopyWork): P
         writer ??= await openWriter(ctx);
         const result = await copyNextChunk(ctx, reader, writer, worker, work);
         failuresInARow = 0;
-        if (result !== null) await work.onChunk(worker, result);
-        else if ((await countChunks(writer)).pending === 0) return;
-        else await delay(100, undefined, { signal: work.signal });
+        if (result !== null) {
+          await work.onChunk(worker, result);
+          continue;
+        }
+        const left = await whatIsLeft(writer, work.snapshot);
+        if (left === 'nothing') return;
+        if (left === 'elsewhere') throw new SnapshotGone('the rest is to be copied under a newer snapshot');
+        await delay(100, undefined, { signal: work.signal });
       } catch (error) {
         await Promise.all([discard(reader), discard(writer)]);
         reader = undefined;
@@ -101,6 +107,16 @@ async function copyNextChunk(
     tables: Object.fromEntries(Object.entries(moved.tables).map(([table, m]) => [table, m.rows])),
   };
   await finishChunk(writer, chunk, worker, result);
+  // Evidence in the same transaction: who copied what is in the journal if and only if the rows are there.
+  await appendJournal(writer, ctx.claim(), 'chunk', {
+    worker,
+    lower: chunk.lower,
+    upper: chunk.upper,
+    rows: result.rows,
+    bytes: result.bytes,
+    seconds: result.seconds,
+    snapshot: work.snapshot.lsn,
+  });
   await failpoint('chunk.before');
   await commit(writer);
   await failpoint('chunk.after');

@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import os from 'node:os';
 import type pg from 'pg';
 import { planRanges } from '../copy/bounds.ts';
 import { bindPending, type ChunkResult, countChunks, insertChunks, type Snapshot } from '../copy/chunks.ts';
 import { saveAndDrop } from '../copy/constraints.ts';
-import { runCopier } from '../copy/copier.ts';
+import { runCrew } from '../copy/crew.ts';
 import { agreedFormat } from '../copy/format.ts';
 import { Pace } from '../copy/pace.ts';
 import { readCopyProgress, reportCopyProgress } from '../copy/progress.ts';
@@ -85,26 +84,13 @@ async function copyUnder(ctx: Context, open: OpenSlot, options: CopyOptions): Pr
   const snapshot: Snapshot = { name: open.snapshot, lsn: formatLsn(open.consistentPoint) };
   const format = await plan(ctx, open, snapshot, workers);
 
-  const stop = new AbortController();
-  const work = {
+  await runCrew(ctx, workers, {
     snapshot,
     format,
     pace: new Pace(options.maxRateBytes),
-    signal: AbortSignal.any([ctx.signal, stop.signal]),
     shouldPause: pauseReporter(ctx, options.shouldPause ?? (async () => undefined)),
     onChunk: progressReporter(ctx),
-  };
-  let failed: { readonly error: unknown } | undefined;
-  const copiers = Array.from({ length: workers }, (_, i) =>
-    runCopier(ctx, `${os.hostname()}:${process.pid}:${i + 1}`, work).catch((error: unknown) => {
-      // The first one explains the others, which only end because of it.
-      failed ??= { error };
-      stop.abort(error);
-    }),
-  );
-  await Promise.all(copiers);
-  if (ctx.signal.aborted) throw ctx.signal.reason;
-  if (failed !== undefined) throw failed.error;
+  });
 }
 
 /**

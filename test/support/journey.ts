@@ -26,6 +26,8 @@ export interface Running {
 export interface Journey {
   /** Starts `orchestrate run` in the background. */
   run(environment?: Record<string, string>, ...flags: string[]): Running;
+  /** Starts any command in the background. */
+  start(args: readonly string[], environment?: Record<string, string>): Running;
   /** Runs one command to its end. */
   command(...args: string[]): Promise<Ended>;
   commandIn(environment: Record<string, string>, ...args: string[]): Promise<Ended>;
@@ -46,7 +48,7 @@ export function journey(pair: Pair, urls?: { blue: string; green: string }): Jou
     ORCHESTRATE_GREEN_URL: urls?.green ?? pair.green.urls.sync,
     ORCHESTRATE_METRICS_LISTEN: '127.0.0.1:0',
   };
-  const start = (args: string[], more: Record<string, string> = {}): Running => {
+  const start = (args: readonly string[], more: Record<string, string> = {}): Running => {
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       env: { ...environment, ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -75,6 +77,7 @@ export function journey(pair: Pair, urls?: { blue: string; green: string }): Jou
   const commandIn = (more: Record<string, string>, ...args: string[]) => start(args, more).ended;
   const status = async () => (await commandIn({}, 'status', '--json')).json<StatusDocument>();
   return {
+    start,
     run: (more = {}, ...flags) => start(['run', ...flags], more),
     command: (...args) => commandIn({}, ...args),
     commandIn,

@@ -1,0 +1,21 @@
+import type { Call, Command, Result } from './command.ts';
+
+export const worker: Command = {
+  name: 'worker',
+  describe: 'Help a runner to copy, from here: takes chunks until none is left',
+  flags: {},
+  options: ['source-schema', 'org-schema', 'copy-workers', 'max-copy-rate'],
+  examples: [['$0 worker --copy-workers 4', 'waits for orchestrate run to begin; ends with the copy']],
+  acts: true,
+  run: help,
+};
+
+async function help({ settings, log, signal }: Call): Promise<Result> {
+  const { work } = await import('../runner/worker.ts');
+  const worked = await work(settings, log, signal);
+  return {
+    exit: 0,
+    document: { migration: settings.migration, outcome: 'done', ...worked },
+    text: () => `No chunk is left; ${worked.chunks} of them (${worked.rows} rows) were copied here.`,
+  };
+}
