@@ -12,9 +12,8 @@ export class SnapshotGone extends Error {
 
 /** `transaction_timeout` exists from 17 on; a copy's transaction is as long as its table is large. */
 const NO_TRANSACTION_TIMEOUT = `
-  SELECT set_config(name, '0', false)
-  FROM pg_settings
-  WHERE name = 'transaction_timeout'`;
+  SELECT set_config('transaction_timeout', '0', false)
+  WHERE current_setting('server_version_num')::integer >= 170000`;
 
 /**
  * A worker's machine may vanish without a word. Its server sessions then hold a chunk, which nobody else can take, until

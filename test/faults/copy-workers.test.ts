@@ -27,9 +27,9 @@ const USERS = 40_000;
 const fill = async (): Promise<void> => {
   await loadUsers(pair.blue.urls.owner, { users: USERS, seed: 'workers', profile: 'bench' });
 };
-const run = (): Running => start('run', {}, '--copy-workers', '4', '--max-copy-rate', '4MiB');
-const worker = (environment: Record<string, string> = {}): Running =>
-  start('worker', environment, '--copy-workers', '1', '--max-copy-rate', '4MiB', '--json');
+const run = (rate = '4MiB'): Running => start('run', {}, '--copy-workers', '4', '--max-copy-rate', rate);
+const worker = (environment: Record<string, string> = {}, rate = '4MiB'): Running =>
+  start('worker', environment, '--copy-workers', '1', '--max-copy-rate', rate, '--json');
 
 function start(command: string, environment: Record<string, string>, ...flags: string[]): Running {
   const started = j.start([command, ...flags], environment);
@@ -109,8 +109,8 @@ describe('two workers beside run', () => {
 
   it('pause with the runner', async () => {
     await fill();
-    const helper = worker();
-    run();
+    const helper = worker({}, '1500KiB');
+    run('1MiB');
     await until('the helper to have copied a chunk', async () => (await doneBy(helper)) > 0);
     expect((await j.command('pause')).exit).toBe(0);
     const settled = async (): Promise<string> => JSON.stringify(await chunksOf(pair));
