@@ -4,6 +4,7 @@ import { runCrew } from '../copy/crew.ts';
 import { agreedFormat } from '../copy/format.ts';
 import { Pace } from '../copy/pace.ts';
 import { discard, openReader, openWriter, SnapshotGone } from '../copy/session.ts';
+import type { CopyFormat } from '../copy/statements.ts';
 import { hasCode } from '../errors/failure.ts';
 import { isGone, isTransient } from '../errors/sqlstate.ts';
 import type { Context } from '../state/context.ts';
@@ -99,14 +100,7 @@ async function copyUnder(
   options: WorkOptions,
   total: { chunks: number; rows: number; bytes: number },
 ): Promise<void> {
-  const reader = await openReader(ctx, snapshot);
-  const green = await openWriter(ctx).catch(async (error: unknown) => {
-    await discard(reader);
-    throw error;
-  });
-  const format = await agreedFormat(reader, green, ctx).finally(async () => {
-    await Promise.all([discard(reader), discard(green)]);
-  });
+  const format = await formatUnder(ctx, snapshot);
   let askedAt = 0;
   let reason: string | undefined;
   await runCrew(ctx, options.workers, {
@@ -127,4 +121,18 @@ async function copyUnder(
       ctx.log.info({ worker, rows, bytes, seconds }, 'chunk copied');
     },
   });
+}
+
+async function formatUnder(ctx: Context, snapshot: Snapshot): Promise<CopyFormat> {
+  const reader = await openReader(ctx, snapshot);
+  try {
+    const green = await openWriter(ctx);
+    try {
+      return await agreedFormat(reader, green, ctx);
+    } finally {
+      await discard(green);
+    }
+  } finally {
+    await discard(reader);
+  }
 }
