@@ -23,11 +23,10 @@ import { type Control, openControl } from './control.ts';
 import { Inbox } from './inbox.ts';
 import { type Judgement, judge } from './judge.ts';
 import { Lease } from './lease.ts';
-import { mendFences } from './mend-fences.ts';
 import { Observer } from './observe.ts';
 import { recover } from './recover.ts';
-import { type ClaimedRequest, cancelStale, finishDecided } from './requests.ts';
-import { settleTraffic } from './settle-traffic.ts';
+import type { ClaimedRequest } from './requests.ts';
+import { settle } from './settle.ts';
 import { Sync } from './sync.ts';
 
 export interface RunnerOptions {
@@ -138,7 +137,7 @@ export class Runner {
       const lease = await Lease.acquire(control.ctx.names, endpoints, options.wait, ending.signal);
       const runner = new Runner(options, control, lease, ending);
       try {
-        await runner.settle();
+        await settle(runner);
       } catch (error) {
         await runner.close();
         throw error;
@@ -148,33 +147,6 @@ export class Runner {
       await control.close();
       throw error;
     }
-  }
-
-  /** Reads who serves, finishes or undoes what was left half done, and cancels requests nobody waits for any more. */
-  private async settle(): Promise<void> {
-    const { ctx } = this.control;
-    // A stream of before may end on the wrong side.
-    await this.endSync();
-    this.control.setClaim({ epoch: this.lease.epoch });
-    const truth = await recover(ctx, this.control.clients, (generation) =>
-      this.control.setClaim({ generation }),
-    );
-    const { state } = await readState(this.control.clients.green, ctx.names.migration);
-    const left = state.phase === 'handing-over' ? state : undefined;
-    const decided = left !== undefined && truth.serving !== left.serving;
-    if (decided) await finishDecided(this.control.clients.green, ctx.claim(), left.kind, truth.serving);
-    await cancelStale(this.control.clients.green, ctx.claim());
-    if (left) await settleTraffic(this, left, decided);
-    if (left || (state.phase === 'syncing' && state.serving !== truth.serving))
-      await this.becomeSyncing(truth.serving, { recovered: truth.did });
-    if (left || state.phase === 'syncing') await mendFences(ctx, this.control.clients, truth.serving);
-    await setStopped(this.control.clients.green, ctx.claim(), null);
-    await ctx.journal('runner', {
-      started: true,
-      epoch: this.lease.epoch,
-      holder: this.lease.holder,
-      recovered: truth.did,
-    });
   }
 
   /**
@@ -236,7 +208,7 @@ export class Runner {
         await this.nextDuty(state);
         return false;
       case 'handing-over':
-        await this.settle();
+        await settle(this);
         return false;
       case 'aborting':
         await this.answerNext({ id: '0', command: 'abort', options: {} });
