@@ -12,7 +12,7 @@ export function asFailure(error: unknown): OrchestrateError {
   if (isTransient(error)) return failure('TRANSIENT', { found: state ?? 'a lost connection', cause: error });
   const message = error instanceof Error ? error.message : 'something that is no error was thrown';
   return failure('INTERNAL', {
-    found: state === undefined ? scrub(message).slice(0, 200) : `error ${state}`,
+    found: state === undefined ? scrub(message).slice(0, 500) : `error ${state}`,
     cause: error,
   });
 }

