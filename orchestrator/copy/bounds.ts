@@ -47,8 +47,14 @@ const SAMPLE_PAGES = 2_000;
  * Plans the ranges from ids that are really there, never from min, max and arithmetic: holes, skew and negative ids
  * then cost nothing. Statistics are not asked: they may be missing or old, and a sample of pages is as cheap.
  * @param blue a session that sees the snapshot the rows will be copied under.
+ * @param rowsEach how many rows a range should have at most, where that is not the size of a chunk.
  */
-export async function planRanges(blue: ClientBase, ctx: Context, workers: number): Promise<IdRange[]> {
+export async function planRanges(
+  blue: ClientBase,
+  ctx: Context,
+  workers: number,
+  rowsEach = MAX_CHUNK_ROWS,
+): Promise<IdRange[]> {
   const table = ctx.relations.userSettings;
   const { rows: sizes } = await blue.query<{ heap: string; bytes: string; page: string }>(
     `SELECT pg_relation_size($1)::text AS heap,
@@ -66,10 +72,8 @@ export async function planRanges(blue: ClientBase, ctx: Context, workers: number
   );
   const sampledRows = Number(counted[0]?.n ?? 0);
   const totalRows = Math.round((sampledRows * 100) / percent);
-  const step = Math.max(
-    1,
-    Math.round((chunkRows(totalRows, Number(sizes[0]?.bytes ?? 0), workers) * percent) / 100),
-  );
+  const each = Math.min(rowsEach, chunkRows(totalRows, Number(sizes[0]?.bytes ?? 0), workers));
+  const step = Math.max(1, Math.round((each * percent) / 100));
   const { rows: cuts } = await blue.query<{ id: string }>(
     `SELECT s.id::text AS id
      FROM (

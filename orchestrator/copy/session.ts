@@ -26,13 +26,13 @@ const NOTICE_A_DEAD_PEER = {
 } as const;
 
 /**
- * Opens a session on blue that sees the exported snapshot and cannot write.
+ * Opens a session on blue that sees the exported snapshot, or one of its own, and cannot write.
  *
  * A range is read through the primary key even where the planner would rather scan the whole table: there are many
  * ranges, and production's cache is not ours. No parallel workers either: `--copy-workers` says how much we may take.
  * @throws SnapshotGone when the snapshot cannot be imported any more.
  */
-export async function openReader(ctx: Context, snapshot: Snapshot): Promise<pg.Client> {
+export async function openReader(ctx: Context, snapshot?: Snapshot): Promise<pg.Client> {
   const client = await connect(ctx.endpoints.blue, {
     purpose: 'copy',
     settings: {
@@ -45,7 +45,7 @@ export async function openReader(ctx: Context, snapshot: Snapshot): Promise<pg.C
   try {
     await client.query(NO_TRANSACTION_TIMEOUT);
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    await importSnapshot(client, snapshot);
+    if (snapshot !== undefined) await importSnapshot(client, snapshot);
     return client;
   } catch (error) {
     await discard(client);

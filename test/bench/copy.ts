@@ -1,6 +1,7 @@
 /**
  * `copy` against what else moves a table: the text and the binary pipe of psql, and pgcopydb, on the same rows, in
- * turns. Run: `node test/support/run-typescript.mjs test/bench/copy.ts --rows 1000000 --rounds 5 [--json]`.
+ * turns: `npm run bench -- copy --rows 23000,1000000 --rounds 5 [--json]`. Sizes run one after the other, each with as many
+ * rounds; at most `--most-rows` (10,000,000, about 5 GB on each side and as much WAL) are made.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -36,7 +37,7 @@ interface Seconds {
 }
 
 /** One contender: runs once into a database of its own. */
-type Contender = (bench: Bench, green: RoleDatabase) => Promise<Seconds>;
+type Contender = (bench: Bench, green: RoleDatabase, round: number) => Promise<Seconds>;
 
 const BUILT = pathToFileURL(join(dirname(PROGRAM), '/')).href;
 
@@ -49,6 +50,7 @@ const OURS = `
   import { prepare } from '${BUILT}phases/prepare.js';
   import { copyPhase } from '${BUILT}phases/copy.js';
   import { buildPhase } from '${BUILT}phases/build.js';
+  import { forecastCopy } from '${BUILT}copy/forecast.js';
   const schemas = { source: 'public', org: 'public' };
   const nothing = () => {};
   const ctx = {
@@ -60,30 +62,36 @@ const OURS = `
     signal: new AbortController().signal,
     journal: async () => {},
   };
+  const workers = Number(process.env.WORKERS);
+  // What \`plan\` would have said just before.
+  const forecast = process.env.FORECAST === '1' ? await forecastCopy(ctx, { workers }) : null;
+  const before = process.cpuUsage();
   const at = [performance.now()];
   await ensureControl(ctx);
   const { slot } = await prepare(ctx);
   at.push(performance.now());
-  await copyPhase(ctx, slot, { workers: Number(process.env.WORKERS) });
+  await copyPhase(ctx, slot, { workers });
   at.push(performance.now());
   await slot.release();
   await buildPhase(ctx, async () => {});
   at.push(performance.now());
-  const { user, system } = process.cpuUsage();
+  const { user, system } = process.cpuUsage(before);
   const between = (from, to) => (at[to] - at[from]) / 1000;
   process.stdout.write(JSON.stringify({
     prepare: between(0, 1), data: between(1, 2), build: between(2, 3), total: between(1, 3), all: between(0, 3),
+    ...(forecast === null ? {} : { predicted: forecast.seconds }),
     cpu: (user + system) / 1e6,
     rss_mib: Number(/VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024,
   }));`;
 
-async function ours(bench: Bench, green: RoleDatabase): Promise<Seconds> {
+async function ours(bench: Bench, green: RoleDatabase, round: number): Promise<Seconds> {
   const child = spawn(process.execPath, ['--input-type=module', '-e', OURS], {
     env: {
       PATH: process.env['PATH'] ?? '',
       BLUE: bench.blue.urls.sync,
       GREEN: green.urls.sync,
       WORKERS: String(bench.workers),
+      FORECAST: round === 1 ? '1' : '0',
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -164,6 +172,7 @@ const median = (values: readonly number[]): number => {
 };
 
 interface Row {
+  readonly users: number;
   readonly contender: string;
   readonly round: number;
   readonly seconds: Seconds;
@@ -175,7 +184,8 @@ export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      rows: { type: 'string', default: '1000000' },
+      rows: { type: 'string', default: '23000,1000000' },
+      'most-rows': { type: 'string', default: '10000000' },
       rounds: { type: 'string', default: '5' },
       workers: { type: 'string', default: '2' },
       only: { type: 'string' },
@@ -195,79 +205,121 @@ export async function main(args: readonly string[]): Promise<number> {
   const chosen = Object.entries(contenders).filter(
     ([name]) => values.only?.split(',').includes(name) ?? true,
   );
-  const users = values.sample ? 20_000 : Number(values.rows);
+  const sizes = values.sample ? [20_000] : values.rows.split(',').map(Number);
+  const most = Number(values['most-rows']);
+  if (sizes.some((n) => !(n > 0 && n <= most))) throw new RangeError(`--rows: numbers from 1 to ${most}`);
+  const rounds = values.sample ? 1 : Number(values.rounds);
   await buildProgram();
-  const blueServer = await startServer({ major: 15, settings: SETTINGS });
-  const greenServer = await startServer({ major: 18, settings: SETTINGS });
+  const rows: Row[] = [];
+  for (const users of sizes) {
+    const bench = await prepareBench(
+      users,
+      values.profile === 'real' ? 'real' : 'bench',
+      Number(values.workers),
+    );
+    try {
+      for (let round = 1; round <= rounds; round++)
+        for (const [contender, run] of chosen) {
+          rows.push({ users, contender, round, ...(await measure(bench, run, round)) });
+          if (!values.json) process.stdout.write(`${line(rows.at(-1) as Row)}\n`);
+        }
+    } finally {
+      await Promise.all([bench.servers.blue.remove(), bench.servers.green.remove()]);
+    }
+  }
+  print(values.json, sizes, rounds, rows);
+  return 0;
+}
+
+/** Two fresh servers and a source table of so many rows. */
+async function prepareBench(users: number, profile: 'bench' | 'real', workers: number): Promise<Bench> {
+  const [blueServer, greenServer] = [
+    await startServer({ major: 15, settings: SETTINGS }),
+    await startServer({ major: 18, settings: SETTINGS }),
+  ];
   try {
     const blue = await setUpDatabase(blueServer, { database: 'blue' });
     await withClient(blue.urls.owner, createSourceTable);
-    await loadUsers(blue.urls.superuser, {
-      users,
-      seed: 1,
-      profile: values.profile === 'real' ? 'real' : 'bench',
-    });
+    await loadUsers(blue.urls.superuser, { users, seed: 1, profile });
     await execute(blue.urls.superuser, 'VACUUM ANALYZE user_settings');
-    const bench: Bench = {
-      servers: { blue: blueServer, green: greenServer },
-      blue,
-      workers: Number(values.workers),
-    };
-    const rows: Row[] = [];
-    for (let round = 1; round <= (values.sample ? 1 : Number(values.rounds)); round++)
-      for (const [contender, run] of chosen) {
-        const green = await setUpDatabase(greenServer, { database: 'green' });
-        for (const server of [blueServer, greenServer]) await execute(server.superuserUrl, 'CHECKPOINT');
-        const before = [serverCpu(blueServer), serverCpu(greenServer)] as const;
-        const seconds = await run(bench, green);
-        rows.push({
-          contender,
-          round,
-          seconds,
-          blueCpu: serverCpu(blueServer) - before[0],
-          greenCpu: serverCpu(greenServer) - before[1],
-        });
-        if (!values.json) process.stdout.write(`${line(rows.at(-1) as Row)}\n`);
-        await execute(greenServer.superuserUrl, 'DROP DATABASE green WITH (FORCE)');
-      }
-    print(values.json, users, values.sample ? 1 : Number(values.rounds), rows);
-    return 0;
-  } finally {
+    return { servers: { blue: blueServer, green: greenServer }, blue, workers };
+  } catch (error) {
     await Promise.all([blueServer.remove(), greenServer.remove()]);
+    throw error;
   }
+}
+
+/** One contender, once, into a database of its own that is gone afterwards. */
+async function measure(
+  bench: Bench,
+  run: Contender,
+  round: number,
+): Promise<Pick<Row, 'seconds' | 'blueCpu' | 'greenCpu'>> {
+  const { blue, green } = bench.servers;
+  const target = await setUpDatabase(green, { database: 'green' });
+  for (const server of [blue, green]) await execute(server.superuserUrl, 'CHECKPOINT');
+  const before = [serverCpu(blue), serverCpu(green)] as const;
+  const seconds = await run(bench, target, round);
+  const used = { blueCpu: serverCpu(blue) - before[0], greenCpu: serverCpu(green) - before[1] };
+  await execute(green.superuserUrl, 'DROP DATABASE green WITH (FORCE)');
+  return { seconds, ...used };
 }
 
 const line = (row: Row): string =>
   [
     row.contender.padEnd(12),
+    `${row.users} rows`,
     `round ${row.round}`,
     ...Object.entries(row.seconds).map(([what, s]) => `${what} ${s.toFixed(2)}`),
     `blue cpu ${row.blueCpu.toFixed(1)}`,
     `green cpu ${row.greenCpu.toFixed(1)}`,
   ].join('  ');
 
-function print(json: boolean, users: number, rounds: number, rows: readonly Row[]): void {
-  const of = (contender: string, what: string): number | undefined => {
-    const found = rows.filter((r) => r.contender === contender).flatMap((r) => r.seconds[what] ?? []);
-    return found.length === 0 ? undefined : median(found);
+/** What the guide says a migration of 23,000 users takes, from prepare to the last index. */
+const GUIDE_USERS = 23_000;
+const GUIDE_SECONDS = '45-90';
+
+function print(json: boolean, sizes: readonly number[], rounds: number, rows: readonly Row[]): void {
+  const at = (users: number) => {
+    const of = (contender: string, what: string): number | undefined => {
+      const found = rows
+        .filter((r) => r.users === users && r.contender === contender)
+        .flatMap((r) => r.seconds[what] ?? []);
+      return found.length === 0 ? undefined : median(found);
+    };
+    const ratio = (a: number | undefined, b: number | undefined) =>
+      a === undefined || b === undefined ? undefined : Number((a / b).toFixed(3));
+    return {
+      total_vs_pgcopydb: ratio(of('orchestrate', 'total'), of('pgcopydb', 'total')),
+      data_vs_text_pipe: ratio(of('orchestrate', 'data'), of('text pipe', 'data')),
+      data_vs_binary_pipe: ratio(of('orchestrate', 'data'), of('binary pipe', 'data')),
+      predicted_vs_data: ratio(of('orchestrate', 'predicted'), of('orchestrate', 'data')),
+      all_seconds: of('orchestrate', 'all'),
+      peak_rss_mib: Math.round(
+        Math.max(...rows.filter((r) => r.users === users).map((r) => r.seconds['rss_mib'] ?? 0)),
+      ),
+      ...(users === GUIDE_USERS ? { guide_seconds: GUIDE_SECONDS } : {}),
+    };
   };
-  const ratio = (a: number | undefined, b: number | undefined) =>
-    a === undefined || b === undefined ? undefined : Number((a / b).toFixed(3));
+  const bySize = Object.fromEntries(sizes.map((users) => [String(users), at(users)]));
+  // The names that the ratios are known by are those of the largest table.
+  const largest = at(Math.max(...sizes));
   const ratios = {
-    total_vs_pgcopydb: ratio(of('orchestrate', 'total'), of('pgcopydb', 'total')),
-    data_vs_text_pipe: ratio(of('orchestrate', 'data'), of('text pipe', 'data')),
-    data_vs_binary_pipe: ratio(of('orchestrate', 'data'), of('binary pipe', 'data')),
-    peak_rss_mib: Math.round(Math.max(...rows.map((r) => r.seconds['rss_mib'] ?? 0))),
+    total_vs_pgcopydb: largest.total_vs_pgcopydb,
+    data_vs_text_pipe: largest.data_vs_text_pipe,
+    data_vs_binary_pipe: largest.data_vs_binary_pipe,
+    peak_rss_mib: largest.peak_rss_mib,
   };
   const machine = {
     cpus: os.cpus().length,
     model: os.cpus()[0]?.model,
     memory_gib: Math.round(os.totalmem() / 2 ** 30),
     node: process.version,
+    load: os.loadavg().map((l) => Number(l.toFixed(1))),
   };
   process.stdout.write(
     json
-      ? `${JSON.stringify({ machine, rounds, users, rows, ratios })}\n`
-      : `${JSON.stringify(ratios, null, 2)}\n`,
+      ? `${JSON.stringify({ machine, rounds, sizes, rows, by_size: bySize, ratios })}\n`
+      : `${JSON.stringify({ by_size: bySize, ratios }, null, 2)}\n`,
   );
 }
