@@ -19,6 +19,7 @@ import { formatLsn, type Lsn, parseLsn } from '../pg/lsn.ts';
 import { transaction } from '../pg/transaction.ts';
 import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
+import { step } from './build-step.ts';
 
 export interface BuildOptions {
   /** Sessions that build at the same time; default 2. */
@@ -27,7 +28,15 @@ export interface BuildOptions {
   readonly memory?: string;
   /** `max_parallel_maintenance_workers` of each of them; default 0, see below. */
   readonly parallelWorkers?: number;
+  /** How long a step waits for a lock, in ms; default 120,000. */
+  readonly lockWaitMs?: number;
 }
+
+/**
+ * Longer than any of our own steps holds a lock that another one wants, and short enough that a forgotten session on green
+ * is named and not waited for all night.
+ */
+const LOCK_WAIT_MS = 120_000;
 
 /** One durable step, done when its own transaction has committed; doing it again does nothing. */
 type Step = (client: pg.Client) => Promise<void>;
@@ -128,7 +137,13 @@ async function restoreForeignKeys(
 ): Promise<void> {
   const missing: SavedObject[] = [];
   for (const o of saved.filter(isForeignKey)) if (!(await isThere(client, o))) missing.push(o);
-  if (missing.length > 0) await step(ctx, client, missing.map(restoreOf).join(';\n'));
+  if (missing.length > 0)
+    await step(
+      ctx,
+      client,
+      [...new Set([...missing.map((o) => o.table), ...loadedTables(ctx)])],
+      missing.map(restoreOf).join(';\n'),
+    );
 }
 
 /**
@@ -142,6 +157,8 @@ function secondary(ctx: Context, saved: readonly SavedObject[]): Step[][] {
     await failpoint('recompute.before');
     const result = await transaction(client, async () => {
       await holdClaim(client, ctx.claim());
+      // It deletes from tables whose indexes are being built meanwhile, which may take long.
+      await client.query('SET LOCAL lock_timeout = 0');
       const done = await recompute(client, ctx);
       await markRecomputed(client, done);
       return done;
@@ -184,7 +201,7 @@ const restore =
   (ctx: Context, object: SavedObject): Step =>
   async (client) => {
     if (await isThere(client, object)) return;
-    await step(ctx, client, restoreOf(object));
+    await step(ctx, client, [object.table], restoreOf(object));
   };
 
 const validate =
@@ -193,25 +210,13 @@ const validate =
     const statement = validateOf(object);
     if (statement === null || (await isValid(client, object))) return;
     // Both keys were loaded in order: walking along the two indexes takes two thirds of the time of hashing one table.
-    await step(ctx, client, statement, 'SET LOCAL enable_hashjoin = off');
+    await step(ctx, client, [object.table], statement, 'SET LOCAL enable_hashjoin = off');
   };
 
 const analyse =
   (ctx: Context, table: string): Step =>
   (client) =>
-    step(ctx, client, `ANALYZE ${table}`);
-
-async function step(ctx: Context, client: pg.Client, statement: string, setting?: string): Promise<void> {
-  const startedAt = performance.now();
-  await failpoint('build.before');
-  await transaction(client, async () => {
-    await holdClaim(client, ctx.claim());
-    if (setting !== undefined) await client.query(setting);
-    await client.query(statement);
-  });
-  await failpoint('build.after');
-  ctx.log.debug({ statement, seconds: (performance.now() - startedAt) / 1_000 }, 'build step');
-}
+    step(ctx, client, [table], `ANALYZE ${table}`);
 
 /** Nothing is forgotten unless everything is back, and valid. */
 async function checkAll(client: pg.Client, saved: readonly SavedObject[]): Promise<void> {
@@ -260,6 +265,7 @@ async function openBuilder(ctx: Context, options: BuildOptions): Promise<pg.Clie
     settings: {
       maintenance_work_mem: options.memory ?? '256MB',
       work_mem: '64MB',
+      lock_timeout: `${options.lockWaitMs ?? LOCK_WAIT_MS}ms`,
       max_parallel_maintenance_workers: parallel,
       max_parallel_workers_per_gather: parallel,
       jit: 'off',

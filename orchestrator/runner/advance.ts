@@ -12,6 +12,8 @@ import { Applier } from '../stream/applier.ts';
 import { forwardSink } from '../stream/apply.ts';
 import type { Runner } from './runner.ts';
 
+const LOADED_TABLES = 4;
+
 /** The states before sync, in which long work goes on that an abort may interrupt. */
 export type Beginning = Extract<State, { phase: 'created' | 'prepared' | 'copying' | 'building' }>;
 
@@ -39,11 +41,17 @@ export async function advance(runner: Runner, ctx: Context, state: Beginning): P
     }
     case 'building': {
       const { madeOrgTables } = state;
-      await buildPhase(ctx, (until) => catchUp(runner, ctx, until));
+      await buildPhase(ctx, (until) => catchUp(runner, ctx, until), shareOf(runner.settings.copyWorkers));
       await changeState(green, ctx.claim(), { phase: 'syncing', madeOrgTables, serving: 'blue' });
       return;
     }
   }
+}
+
+/** As many processes on green as the copy was given: one a table first, then several an index. */
+function shareOf(workers: number): { connections: number; parallelWorkers: number } {
+  const connections = Math.min(workers, LOADED_TABLES);
+  return { connections, parallelWorkers: Math.floor(workers / connections) - 1 };
 }
 
 /** @throws OrchestrateError PREFLIGHT_FAILED with every finding that is a stop. */

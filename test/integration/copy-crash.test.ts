@@ -12,7 +12,7 @@ import {
   prepared,
 } from '../support/copy-trial.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
-import { execute, rows } from '../support/sql.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
 import { until } from '../support/until.ts';
 
 let pair: Pair;
@@ -231,6 +231,26 @@ describe('what ends a copy', () => {
     await rows(pair.blue.urls.superuser, 'SELECT pg_drop_replication_slot($1)', [ctx.names.slot.blue]);
     await expect(copyPhase(ctx, 'resume')).rejects.toMatchObject({ code: 'SLOT_MISSING' });
     expect(await chunksOf(pair)).toEqual([]);
+  });
+});
+
+describe('a session on green that holds a table', () => {
+  it('is named when the build cannot have it, and the build goes on once it has ended', async () => {
+    await fill(3_000);
+    const { ctx, slot, built } = await prepared(pair);
+    await copyPhase(ctx, slot);
+    await slot.release();
+    await withClient(pair.green.urls.superuser, async (reader) => {
+      await reader.query('BEGIN');
+      await reader.query('SELECT FROM "user" LIMIT 1');
+      const { rows: me } = await reader.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      await expect(buildPhase(ctx, async () => {}, { lockWaitMs: 300 })).rejects.toMatchObject({
+        code: 'LOCK_TIMEOUT',
+        detail: { found: `pid ${me[0]?.pid}` },
+      });
+    });
+    await buildPhase(ctx, async () => {}, { lockWaitMs: 300 });
+    await expectSame(pair, built, 3_000);
   });
 });
 
