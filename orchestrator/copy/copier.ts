@@ -16,7 +16,7 @@ import {
   whatIsLeft,
 } from './chunks.ts';
 import type { Pace } from './pace.ts';
-import { discard, openReader, openWriter, SnapshotGone } from './session.ts';
+import { discard, openChunkWriter, openReader, SnapshotGone } from './session.ts';
 import { type CopyFormat, countRange, parkedTransfer, targetTransfers } from './statements.ts';
 import { type Moved, transferRows } from './transfer.ts';
 
@@ -56,7 +56,7 @@ export async function runCopier(ctx: Context, worker: string, work: CopyWork): P
           continue;
         }
         reader ??= await openReader(ctx, work.snapshot);
-        writer ??= await openWriter(ctx);
+        writer ??= await openChunkWriter(ctx);
         const result = await copyNextChunk(ctx, reader, writer, worker, work);
         failuresInARow = 0;
         if (result !== null) {

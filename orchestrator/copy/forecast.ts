@@ -7,7 +7,7 @@ import { relationsOf } from '../state/names.ts';
 import { type IdRange, planRanges } from './bounds.ts';
 import { agreedFormat } from './format.ts';
 import { Pace } from './pace.ts';
-import { discard, openReader, openWriter } from './session.ts';
+import { discard, openChunkWriter, openReader } from './session.ts';
 import { type CopyFormat, countRange, targetTransfers } from './statements.ts';
 import { transferRows } from './transfer.ts';
 
@@ -92,7 +92,7 @@ interface Sample {
 async function sample(ctx: Context, queue: IdRange[], pace: Pace, sampleMs: number): Promise<Sample> {
   const reader = await openReader(ctx);
   try {
-    const writer = await openWriter(ctx);
+    const writer = await openChunkWriter(ctx);
     try {
       await writer.query('BEGIN');
       const scratch = { ...ctx, relations: await scratchTables(writer, ctx) };

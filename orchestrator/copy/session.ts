@@ -65,11 +65,26 @@ async function importSnapshot(client: pg.Client, snapshot: Snapshot): Promise<vo
   }
 }
 
+/**
+ * A chunk's rows, its done mark and its journal entry are one transaction: a green that crashes loses all of them or none,
+ * and the chunk is copied again. So a worker does not wait for the disk after each chunk. Nothing is acknowledged to blue by
+ * it, and the change of phase that follows the last chunk is flushed, and with it everything before it (I3, I12).
+ */
+const NO_WAIT_FOR_DISK = { synchronous_commit: 'off' } as const;
+
 /** Opens a session on green that writes chunks. */
-export async function openWriter(ctx: Context): Promise<pg.Client> {
+export function openChunkWriter(ctx: Context): Promise<pg.Client> {
+  return openWriter(ctx, NO_WAIT_FOR_DISK);
+}
+
+/** Opens a session on green for the plan of the copy and its progress. */
+export async function openWriter(
+  ctx: Context,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<pg.Client> {
   const client = await connect(ctx.endpoints.green, {
     purpose: 'copy',
-    settings: { jit: 'off', ...NOTICE_A_DEAD_PEER },
+    settings: { jit: 'off', ...NOTICE_A_DEAD_PEER, ...settings },
   });
   try {
     await client.query(NO_TRANSACTION_TIMEOUT);

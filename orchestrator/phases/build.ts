@@ -81,6 +81,7 @@ export async function buildPhase(
     await checkAll(first, saved);
     await transaction(first, async () => {
       await holdClaim(first, ctx.claim());
+      await first.query('SET LOCAL synchronous_commit = on');
       await forgetSaved(first);
     });
     const seconds = (performance.now() - startedAt) / 1_000;
@@ -265,6 +266,8 @@ async function openBuilder(ctx: Context, options: BuildOptions): Promise<pg.Clie
     settings: {
       maintenance_work_mem: options.memory ?? '256MB',
       work_mem: '64MB',
+      // A step that a crash of green takes back is not there afterwards and is done again; the last one waits for all.
+      synchronous_commit: 'off',
       lock_timeout: `${options.lockWaitMs ?? LOCK_WAIT_MS}ms`,
       max_parallel_maintenance_workers: parallel,
       max_parallel_workers_per_gather: parallel,
