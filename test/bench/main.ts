@@ -1,10 +1,12 @@
 /** `npm run bench -- copy [--rows N] [--rounds N] [--json]`: one benchmark by its name. */
 import { main as copy } from './copy.ts';
+import { main as inPlace } from './in-place.ts';
 import { main as whole } from './whole.ts';
 
 const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
   copy,
   whole,
+  'in-place': inPlace,
 };
 
 export async function main([name = '', ...args]: readonly string[]): Promise<number> {
