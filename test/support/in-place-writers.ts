@@ -94,6 +94,16 @@ const OPERATIONS: readonly (readonly [weight: number, statements: readonly strin
   ],
 ];
 
+/** @returns the statements of the operation in whose share of the weights `place` lies. */
+function drawn(place: number): readonly string[] {
+  let end = 0;
+  for (const [weight, statements] of OPERATIONS) {
+    end += weight;
+    if (place <= end) return statements;
+  }
+  throw new RangeError('a place beyond all weights');
+}
+
 export interface Writers {
   /** Stops. @returns how many transactions were committed, and how many failed. */
   stop(): Promise<{ committed: number; failed: string[] }>;
@@ -114,8 +124,7 @@ export function startWriters(pair: Pair, rate: number, seed: number): Writers {
     for (let i = 0; !stopped; i++) {
       const due = startedAt + (i * sessions * 1_000) / rate;
       if (due > performance.now()) await delay(due - performance.now());
-      let at = random.between(1, total);
-      const [, statements] = OPERATIONS.find(([weight]) => (at -= weight) <= 0) ?? [0, []];
+      const statements = drawn(random.between(1, total));
       try {
         await client.query('BEGIN');
         for (const statement of statements) await client.query(statement);
