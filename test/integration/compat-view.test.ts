@@ -23,7 +23,7 @@ beforeAll(async () => {
   const up = await orchestrate(['migrate', 'up', '--side', 'blue'], {
     ORCHESTRATE_BLUE_URL: pair.blue.urls.sync,
   });
-  expect(up.exit).toBe(0);
+  if (up.exit !== 0) throw new Error(up.stderr);
   await execute(pair.blue.urls.superuser, `CREATE SCHEMA compat AUTHORIZATION "${pair.blue.roles.owner}"`);
   await execute(
     pair.blue.urls.owner,
