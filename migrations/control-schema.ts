@@ -95,6 +95,8 @@ export const CONTROL_GREEN = `
     since      timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The error that stopped the runner, until the next run has rechecked it.
     stopped    jsonb,
+    -- The operator's word, which outlives the runner it was said to.
+    paused     boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
   );
 

@@ -5,6 +5,7 @@ import { abort } from '../phases/abort.ts';
 import { finalize } from '../phases/finalize.ts';
 import type { PauseDocument, VerifyDocument } from '../state/documents.ts';
 import type { Phase } from '../state/state.ts';
+import { setPaused } from '../state/store.ts';
 import { repair } from '../verify/repair.ts';
 import { handOver } from './hand-over.ts';
 import { announceOutcome, type ClaimedRequest, finishRequest, type Outcome } from './requests.ts';
@@ -102,6 +103,7 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
     case 'pause':
     case 'resume': {
       runner.paused = request.command === 'pause';
+      await setPaused(runner.control.clients.green, runner.ctx.claim(), runner.paused);
       const { state } = await runner.state();
       const document: PauseDocument = { paused: runner.paused, phase: state.phase };
       return { exit: 0, document };

@@ -17,7 +17,8 @@ export async function settle(runner: Runner): Promise<void> {
   await runner.endSync();
   control.setClaim({ epoch: lease.epoch });
   const truth = await recover(ctx, control.clients, (generation) => control.setClaim({ generation }));
-  const { state } = await readState(green, ctx.names.migration);
+  const { state, paused } = await readState(green, ctx.names.migration);
+  runner.paused = paused;
   const left = state.phase === 'handing-over' ? state : undefined;
   const decided = left !== undefined && truth.serving !== left.serving;
   if (decided) await finishDecided(green, ctx.claim(), left.kind, truth.serving);

@@ -70,13 +70,13 @@ export async function readDecision(client: ClientBase): Promise<DecisionRow | nu
 export async function readState(
   client: ClientBase,
   migration: string,
-): Promise<{ state: State; since: string | null; stopped: unknown }> {
-  const { rows } = await client.query<{ state: State; since: string; stopped: unknown }>(
-    `SELECT state, to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS since, stopped
+): Promise<{ state: State; since: string | null; stopped: unknown; paused: boolean }> {
+  const { rows } = await client.query<{ state: State; since: string; stopped: unknown; paused: boolean }>(
+    `SELECT state, to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS since, stopped, paused
      FROM orchestrator.run WHERE migration = $1`,
     [migration],
   );
-  return rows[0] ?? { state: { phase: 'created' }, since: null, stopped: null };
+  return rows[0] ?? { state: { phase: 'created' }, since: null, stopped: null, paused: false };
 }
 
 /**
@@ -106,6 +106,17 @@ export async function changeState(
     );
     await appendJournal(green, claim, 'state', { from: from.phase, to: to.phase, ...evidence });
     await alongside();
+  });
+}
+
+/** Records that the operator wants copy and sweeps to rest, or to go on; the state stays. */
+export async function setPaused(green: ClientBase, claim: Claim, paused: boolean): Promise<void> {
+  await transaction(green, async () => {
+    await holdClaim(green, claim);
+    await green.query('UPDATE orchestrator.run SET paused = $2 WHERE migration = $1', [
+      claim.migration,
+      paused,
+    ]);
   });
 }
 

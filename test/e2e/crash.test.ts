@@ -67,11 +67,30 @@ describe('kill -9 of the runner, then run again', () => {
     await allIsWell('blue');
   });
 
-  it('during the sync', async () => {
+  it('during the sync, which had been paused: what the operator said outlives the runner', async () => {
     await start();
     await killedAt('apply.after', 20);
     running = j.run();
     await j.ready(running);
+    expect((await j.command('pause')).exit).toBe(0);
+    running.kill('SIGKILL');
+    await running.ended;
+    running = j.run();
+    await j.ready(running);
+    const paused = async () =>
+      (await rows<{ paused: boolean }>(pair.green.urls.sync, 'SELECT paused FROM orchestrator.run'))[0]
+        ?.paused;
+    await until('the new runner to rest', async () => {
+      const [seen] = await rows<{ paused: boolean }>(
+        pair.green.urls.sync,
+        `SELECT (o.body->>'paused')::boolean AS paused
+         FROM orchestrator.observation AS o
+         WHERE o.at > (SELECT max(at) FROM orchestrator.journal WHERE event = 'runner')`,
+      );
+      return seen?.paused;
+    });
+    expect((await j.command('resume')).exit).toBe(0);
+    expect(await paused()).toBe(false);
     await allIsWell('blue');
   });
 
