@@ -17,6 +17,8 @@ export const run: Command = {
     'sweep-interval',
     'copy-workers',
     'max-copy-rate',
+    'copy-pause-age',
+    'copy-pause-wal',
     'truncate',
     'compat-view',
     'metrics-listen',

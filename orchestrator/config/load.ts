@@ -136,6 +136,10 @@ function assemble(layers: readonly Layer[], problems: Problem[]): Settings {
     sweepIntervalMs: v['sweep-interval'],
     copyWorkers: v['copy-workers'],
     maxCopyBytesPerSecond: merged['max-copy-rate'] === undefined ? null : Number(merged['max-copy-rate']),
+    copyPause: {
+      transactionAgeMs: merged['copy-pause-age'] ?? null,
+      retainedWalBytes: merged['copy-pause-wal'] ?? null,
+    },
     truncate: v.truncate,
     compatView: v['compat-view'],
     metricsListen: v['metrics-listen'] === 'off' ? null : v['metrics-listen'],

@@ -27,6 +27,8 @@ export interface Settings {
   readonly copyWorkers: number;
   /** null: unlimited. */
   readonly maxCopyBytesPerSecond: number | null;
+  /** What the copy waits for on blue; null is no limit. */
+  readonly copyPause: { readonly transactionAgeMs: number | null; readonly retainedWalBytes: bigint | null };
   readonly truncate: 'apply' | 'refuse';
   readonly compatView: boolean;
   /** null: no listener. */

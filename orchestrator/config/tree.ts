@@ -137,6 +137,16 @@ export const OPTIONS = {
     group: 'Work',
     describe: 'Most bytes a second that the copy reads from blue; unlimited unless given',
   },
+  'copy-pause-age': {
+    kind: 'duration',
+    group: 'Work',
+    describe: 'The copy waits while blue has a transaction older than this; unlimited unless given',
+  },
+  'copy-pause-wal': {
+    kind: 'size',
+    group: 'Work',
+    describe: 'The copy waits once its slot retains more WAL on blue; unlimited unless given',
+  },
   truncate: {
     kind: 'choice',
     group: 'Work',

@@ -3,6 +3,7 @@ import { failure } from '../errors/failure.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { buildPhase } from '../phases/build.ts';
 import { copyPhase } from '../phases/copy.ts';
+import { copyGuard } from '../phases/copy-guard.ts';
 import { preflight } from '../phases/preflight.ts';
 import { prepare } from '../phases/prepare.ts';
 import type { Context } from '../state/context.ts';
@@ -73,11 +74,12 @@ export async function mustPass(ctx: Context, settings: Settings): Promise<void> 
 
 /** Under the snapshot prepare exported, or, after a restart, the rest under a newer one. */
 async function copy(runner: Runner, ctx: Context): Promise<void> {
-  const { copyWorkers: workers, maxCopyBytesPerSecond } = runner.settings;
+  const { copyWorkers: workers, maxCopyBytesPerSecond, copyPause } = runner.settings;
+  const guard = copyGuard(ctx, copyPause);
   await copyPhase(ctx, runner.heldSlot ?? 'resume', {
     workers,
     ...(maxCopyBytesPerSecond === null ? {} : { maxRateBytes: maxCopyBytesPerSecond }),
-    shouldPause: async () => (runner.paused ? 'asked for by the operator' : undefined),
+    shouldPause: async () => (runner.paused ? 'asked for by the operator' : guard()),
   });
   await runner.heldSlot?.release();
   runner.heldSlot = undefined;

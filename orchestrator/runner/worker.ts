@@ -3,6 +3,7 @@ import { asFailure } from '../errors/as-failure.ts';
 import type { Log } from '../log/log.ts';
 import { noMetrics } from '../metrics/metrics.ts';
 import { endpointsOf } from '../pg/endpoints.ts';
+import { copyGuard } from '../phases/copy-guard.ts';
 import { type Worked, workPhase } from '../phases/work.ts';
 import { readObservation } from '../state/observation.ts';
 import { readSide } from '../state/store.ts';
@@ -20,6 +21,7 @@ export async function work(settings: Settings, log: Log, signal: AbortSignal): P
   const endpoints = endpointsOf(settings);
   const control = await openControl({ migration, schemas, endpoints, log, metrics: noMetrics, signal });
   const { ctx } = control;
+  const guard = copyGuard(ctx, settings.copyPause);
   /** The claim is the leading runner's; without one there is nobody to help. */
   const follow = async (): Promise<string | undefined> => {
     const client = await control.green.connect();
@@ -28,7 +30,7 @@ export async function work(settings: Settings, log: Log, signal: AbortSignal): P
       if (side === null || (await leaseHolder(client, ctx.names)) === null) return 'a runner';
       if ((await readObservation(client, migration))?.paused) return 'orchestrate resume';
       control.setClaim({ epoch: side.epoch, generation: side.generation });
-      return undefined;
+      return await guard();
     } finally {
       client.release();
     }

@@ -1,0 +1,53 @@
+import type pg from 'pg';
+import { type CopyLimits, reasonToWait } from '../copy/guard.ts';
+import { discard } from '../copy/session.ts';
+import { connect } from '../pg/connect.ts';
+import type { Context } from '../state/context.ts';
+import { inspectSlot } from '../stream/slot.ts';
+
+/** Sessions of ours hold the copy's own snapshot; they are not what it should wait for. */
+const OLDEST = `
+  SELECT (extract(epoch FROM max(clock_timestamp() - xact_start)) * 1000)::double precision AS age_ms
+  FROM pg_stat_activity
+  WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND application_name NOT LIKE 'orchestrate/%'`;
+
+const LOOK_EVERY_MS = 2_000;
+
+/**
+ * Looks at blue every two seconds while rows are copied.
+ * @returns a function for `shouldPause`: a reason to wait, or undefined. Costs nothing where no limit is set; a look that
+ *   fails holds nothing up, because the copy itself will fail on a blue that is not there.
+ */
+export function copyGuard(ctx: Context, limits: CopyLimits): () => Promise<string | undefined> {
+  if (limits.transactionAgeMs === null && limits.retainedWalBytes === null) return async () => undefined;
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let looking: Promise<string | undefined> = Promise.resolve(undefined);
+  return () => {
+    if (performance.now() - lookedAt < LOOK_EVERY_MS) return looking;
+    lookedAt = performance.now();
+    looking = look(ctx, limits).catch((error: unknown) => {
+      ctx.log.warn({ err: error }, 'blue could not be looked at');
+      return undefined;
+    });
+    return looking;
+  };
+}
+
+async function look(ctx: Context, limits: CopyLimits): Promise<string | undefined> {
+  let blue: pg.Client | undefined;
+  try {
+    blue = await connect(ctx.endpoints.blue, {
+      purpose: 'copy-watch',
+      settings: { statement_timeout: '5s' },
+    });
+    const { rows } = await blue.query<{ age_ms: number | null }>(OLDEST);
+    const slot = await inspectSlot(blue, ctx.names.slot.blue);
+    return reasonToWait(limits, {
+      transactionAgeMs: rows[0]?.age_ms ?? undefined,
+      retainedWalBytes: slot === null ? undefined : BigInt(slot.retainedBytes),
+    });
+  } finally {
+    await discard(blue);
+  }
+}
