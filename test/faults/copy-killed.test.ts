@@ -173,6 +173,7 @@ describe('copy and build under writes, with the program killed and servers resta
 
     const finished = new Map<string, ChunkRow>();
     let struck = 0;
+    const midway: number[] = [];
     for (const fault of faults) {
       const seen = await moment(pair, fault).catch(explained);
       if (seen === 'past') continue;
@@ -180,8 +181,9 @@ describe('copy and build under writes, with the program killed and servers resta
       await strike(pair, operator, fault.victim);
       struck++;
       // What is done now has been committed, and has to be the same row of the same work in the end.
-      for (const c of done((await until('green to answer', () => look(pair as OwnPair))).chunks))
-        finished.set(c.lower, c);
+      const now = done((await until('green to answer', () => look(pair as OwnPair))).chunks);
+      for (const c of now) finished.set(c.lower, c);
+      if (fault.phase === 'copying') midway.push(now.length);
     }
     await until(
       'run to have copied and built',
@@ -209,7 +211,7 @@ describe('copy and build under writes, with the program killed and servers resta
     process.stdout.write(
       `seed ${seed}: ${faults.map((f) => `${f.victim} in ${f.phase}`).join(', ')}; ${struck} struck, ` +
         `run ended ${operator.exits.length} times (${operator.exits.join(' ')}), ` +
-        `${finished.size} of ${chunks.length} chunks were done before a fault, ${again.length} copied again, ` +
+        `faults of the copy met ${midway.join(' ')} of ${chunks.length} chunks done, ${again.length} copied again, ` +
         `${new Set(chunks.map((c) => c.lsn)).size} snapshots, ${statistics.acknowledged} writes acknowledged, ` +
         `${kept.lost.length} lost, ${compared.blueRows} rows, ${compared.total} differences\n`,
     );
