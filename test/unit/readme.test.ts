@@ -201,6 +201,7 @@ describe('the page', () => {
       'Quick start',
       'A drill: cutover and revert',
       'Phases and states',
+      'Inside one database',
       'Commands',
       'Metrics',
       'Errors',
