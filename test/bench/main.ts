@@ -1,10 +1,14 @@
 /** `npm run bench -- copy [--rows N] [--rounds N] [--json]`: one benchmark by its name. */
 import { main as copy } from './copy.ts';
+import { main as handover } from './handover.ts';
 import { main as inPlace } from './in-place.ts';
+import { main as verify } from './verify.ts';
 import { main as whole } from './whole.ts';
 
 const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
   copy,
+  handover,
+  verify,
   whole,
   'in-place': inPlace,
 };

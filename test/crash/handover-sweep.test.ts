@@ -140,11 +140,13 @@ describe('crash sweep of the handover', () => {
     );
 
   /** A handover that nothing disturbs, to be where the next case begins. */
-  const plain = async (kind: HandoverKind): Promise<void> => {
+  const plain = async (kind: HandoverKind, begin?: () => void): Promise<void> => {
     await until(
       `${kind} to be done`,
       async () => {
+        begin?.();
         const ended = await answered(await ask(kind));
+        if (ended.exit !== 0) process.stderr.write(`undisturbed ${kind}: ${JSON.stringify(ended)}\n`);
         return ended.exit === 0;
       },
       90_000,
@@ -197,7 +199,7 @@ describe('crash sweep of the handover', () => {
       const said = await answer(request);
       if (said?.exit === 0 || tries === 10)
         throw new Error(
-          `${first.name} was not reached: ${JSON.stringify(said)} after ${tries} tries\n${runner.output.slice(-2_000)}`,
+          `${label(one)} was not reached: ${JSON.stringify(said)} after ${tries} tries\n${runner.output.slice(-2_000)}`,
         );
     }
     for (; first; [first, ...later] = later) {
@@ -279,9 +281,12 @@ describe('crash sweep of the handover', () => {
 
   /** One undisturbed handover, and every failpoint it passed. */
   const traced = async (kind: HandoverKind): Promise<Map<string, number>> => {
-    const from = runner.output.length;
-    runner.arm('*:trace');
-    await plain(kind);
+    let from = 0;
+    await plain(kind, () => {
+      from = runner.output.length;
+      // The count begins anew with every change.
+      runner.arm(`*:trace:${from}`);
+    });
     runner.arm('');
     return countHits(runner.output.slice(from));
   };
