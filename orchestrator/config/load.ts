@@ -174,16 +174,45 @@ function url(side: 'blue' | 'green', layers: readonly Layer[], problems: Problem
 
 function traffic(values: Values, problems: Problem[]): Traffic {
   const driver = values.traffic ?? 'none';
-  if (driver !== 'command') return { driver };
-  const command = values['traffic-command'];
-  if (command === undefined)
-    problems.push({
-      path: 'traffic-command',
-      expected: 'a program, because traffic is command',
-      found: 'nothing',
-      fix: 'add --traffic-command CMD',
-    });
-  return { driver, command: command ?? '' };
+  const needed = (
+    name: 'traffic-command' | 'pgbouncer-consoles' | 'pgbouncer-database' | 'pgbouncer-include',
+  ) => {
+    const value = values[name];
+    if (value === undefined)
+      problems.push({
+        path: name,
+        expected: `${name === 'traffic-command' ? 'a program' : 'a value'}, because traffic is ${driver}`,
+        found: 'nothing',
+        fix: `add --${name} ${name === 'traffic-command' ? 'CMD' : 'VALUE'}`,
+      });
+    return value ?? '';
+  };
+  const listed = (text: string) => text.split(',').map((part) => part.trim());
+  switch (driver) {
+    case 'none':
+    case 'kubernetes':
+      return { driver };
+    case 'command':
+      return { driver, command: needed('traffic-command') };
+    case 'pgbouncer': {
+      const consoles = listed(needed('pgbouncer-consoles'));
+      const includes = listed(needed('pgbouncer-include'));
+      for (const url of consoles) rememberUrl(url);
+      if (includes.length > 1 && includes.length !== consoles.length)
+        problems.push({
+          path: 'pgbouncer-include',
+          expected: `1 file, or ${consoles.length}: one for each console`,
+          found: `${includes.length} files`,
+          fix: 'name as many files as consoles',
+        });
+      return {
+        driver,
+        consoles: consoles.map((url) => new Secret(url)),
+        database: needed('pgbouncer-database'),
+        includes,
+      };
+    }
+  }
 }
 
 function invalid(problems: readonly Problem[]): Error {

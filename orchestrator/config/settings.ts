@@ -46,7 +46,13 @@ export interface Settings {
 export type Traffic =
   | { readonly driver: 'none' }
   | { readonly driver: 'command'; readonly command: string }
-  | { readonly driver: 'pgbouncer' }
+  | {
+      readonly driver: 'pgbouncer';
+      readonly consoles: readonly Secret[];
+      readonly database: string;
+      /** One for all instances, or one for each. */
+      readonly includes: readonly string[];
+    }
   | { readonly driver: 'kubernetes' };
 
 /**

@@ -178,6 +178,23 @@ export const OPTIONS = {
     group: 'Traffic',
     describe: 'Program of --traffic command: called with check, pause, switch, resume or undo',
   },
+  'pgbouncer-consoles': {
+    kind: 'secret',
+    group: 'Traffic',
+    describe:
+      'Admin consoles of --traffic pgbouncer, one URL an instance, separated by commas. Prefer the environment',
+  },
+  'pgbouncer-database': {
+    kind: 'text',
+    group: 'Traffic',
+    describe: 'Database of --traffic pgbouncer, as its clients call it',
+  },
+  'pgbouncer-include': {
+    kind: 'path',
+    group: 'Traffic',
+    describe:
+      'File that pgbouncer takes in with %include, replaced by FILE.blue or FILE.green; one for all instances, or one for each, separated by commas',
+  },
   output: {
     kind: 'choice',
     group: 'Output',

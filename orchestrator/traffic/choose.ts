@@ -3,6 +3,7 @@ import { failure } from '../errors/failure.ts';
 import { commandTraffic } from './command.ts';
 import type { TrafficDriver } from './driver.ts';
 import { noTraffic } from './none.ts';
+import { pgbouncerTraffic } from './pgbouncer.ts';
 
 /** @returns the driver that the settings name. @throws OrchestrateError CONFIG_INVALID for one that is not built yet. */
 export function driverOf(settings: Settings): TrafficDriver {
@@ -12,9 +13,14 @@ export function driverOf(settings: Settings): TrafficDriver {
     case 'command':
       return commandTraffic(settings.traffic.command);
     case 'pgbouncer':
+      return pgbouncerTraffic({
+        consoles: settings.traffic.consoles.map((url) => url.reveal()),
+        database: settings.traffic.database,
+        includes: settings.traffic.includes,
+      });
     case 'kubernetes':
       throw failure('CONFIG_INVALID', {
-        expected: '--traffic none or command',
+        expected: '--traffic none, command or pgbouncer',
         found: settings.traffic.driver,
       });
   }

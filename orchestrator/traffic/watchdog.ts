@@ -9,8 +9,7 @@ export interface PauseWatchdog {
 }
 
 /**
- * Starts a detached process that calls `command resume` at the task's deadline, unless it is dismissed before. It
- * outlives us: a runner that dies after the pause must not leave the clients waiting for ever (HISTORIES 22).
+ * Starts a detached process that calls `command resume` at the task's deadline, unless it is dismissed before.
  * @param environment what the command is called with.
  */
 export function watchPause(
@@ -18,15 +17,34 @@ export function watchPause(
   task: TrafficTask,
   environment: NodeJS.ProcessEnv,
 ): PauseWatchdog {
-  const script = fileURLToPath(new URL('./watchdog-process.js', import.meta.url));
-  const child = spawn(process.execPath, [script, command, String(task.deadline)], {
+  return watchPauseWith(new URL('./watchdog-process.js', import.meta.url), {
+    args: [command, String(task.deadline)],
+    environment,
+  });
+}
+
+/**
+ * Starts a detached process that outlives us: a runner that dies after the pause must not leave the clients waiting
+ * for ever (HISTORIES 22).
+ * @param start `input` is one line for the process to read; another line dismisses it.
+ */
+export function watchPauseWith(
+  script: URL,
+  start: {
+    readonly args?: readonly string[];
+    readonly environment?: NodeJS.ProcessEnv;
+    readonly input?: string;
+  },
+): PauseWatchdog {
+  const child = spawn(process.execPath, [fileURLToPath(script), ...(start.args ?? [])], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
-    env: environment,
+    env: start.environment ?? { PATH: process.env['PATH'] ?? '' },
   });
   child.once('error', () => {});
   child.stdin.on('error', () => {});
   child.unref();
   (child.stdin as unknown as { unref(): void }).unref();
+  if (start.input !== undefined) child.stdin.write(`${start.input}\n`);
   return { dismiss: () => child.stdin.end('dismissed\n') };
 }

@@ -28,7 +28,6 @@ export interface Live {
   readonly journey: Journey;
   readonly workload: Workload;
   readonly ledger: Ledger;
-  stderr(): string;
 }
 
 export interface LiveOptions {
@@ -78,7 +77,7 @@ export async function withLive<T>(options: LiveOptions, work: (live: Live) => Pr
       clients: options.clients,
       rate: options.rate,
     });
-    return await work({ urls: { blue, green }, journey: made, workload, ledger, stderr: running.stderr });
+    return await work({ urls: { blue, green }, journey: made, workload, ledger });
   } finally {
     await workload?.stop();
     run?.kill('SIGTERM');
