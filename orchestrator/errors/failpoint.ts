@@ -22,8 +22,9 @@ const source = process.env['ORCHESTRATE_TEST'] === '1' ? process.env['ORCHESTRAT
 const file = source?.startsWith('@') ? source.slice(1) : undefined;
 let armed = parse(file === undefined ? (source ?? '') : '');
 
-const isAction = (text: string | undefined): text is Action =>
-  text === 'crash' || text === 'error' || text === 'hang' || text === 'trace';
+function isAction(text: string | undefined): text is Action {
+  return text === 'crash' || text === 'error' || text === 'hang' || text === 'trace';
+}
 
 function parse(text: string): Armed {
   const points = new Map<string, { action: Action; nth: number }>();
