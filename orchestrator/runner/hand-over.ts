@@ -87,28 +87,6 @@ export async function handOver(
           })),
         }
       : {};
-  const warnings: string[] = [];
-  try {
-    warnings.push(
-      ...(await options.traffic.check({
-        migration: ctx.names.migration,
-        attempt: id,
-        kind,
-        from,
-        to,
-        deadline: Date.now() / 1000 + options.budgetMs / 1000,
-      })),
-    );
-  } catch (cause) {
-    // Nothing is touched yet: clients that cannot be moved are found out about now, not in the freeze.
-    const error = known(cause, from);
-    await count(runner, kind, 'no-go', id, { code: error.code });
-    return {
-      exit: error.entry.exit,
-      document: document({ outcome: 'no-go', ...facts, error: error.toDocument(from) }),
-    };
-  }
-  for (const warning of warnings) runner.log.warn({ driver: options.traffic.name }, warning);
   if (options.dryRun)
     return {
       exit: 0,

@@ -52,6 +52,12 @@ export class Delta {
     return this.#current;
   }
 
+  /** Whether the next freeze compares an id again; a lost set does not let it come to a freeze. */
+  touched(id: number): boolean {
+    const keys = this.#next ?? this.#current;
+    return keys === 'lost' || keys.has(id);
+  }
+
   /** How many ids there are; undefined when the set is lost. */
   get size(): number | undefined {
     return this.#current === 'lost' ? undefined : this.#current.size;

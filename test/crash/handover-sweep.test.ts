@@ -13,7 +13,7 @@ import { type CrashCase, casesOf, countHits, label, shuffled } from '../support/
 import { type OwnPair, ownPair } from '../support/databases.ts';
 import { journey } from '../support/journey.ts';
 import { changesOfSide, Knockers, longestGaps } from '../support/knockers.ts';
-import { proxyTo, type Proxy as Relay } from '../support/proxy.ts';
+import { proxyTo } from '../support/proxy.ts';
 import { rows, withClient } from '../support/sql.ts';
 import { Supervised } from '../support/supervised.ts';
 import { until } from '../support/until.ts';
@@ -42,7 +42,7 @@ interface Truth {
 
 describe('crash sweep of the handover', () => {
   let pair: OwnPair;
-  let proxies: Record<Side, Relay>;
+  let proxies: Record<Side, Awaited<ReturnType<typeof proxyTo>>>;
   let runner: Supervised;
   let knockers: Knockers;
 
