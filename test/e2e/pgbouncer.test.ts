@@ -1,4 +1,5 @@
 /** Clients behind real pgbouncers, through cutover and revert. */
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { otherSide } from '../../orchestrator/pg/side.ts';
@@ -52,6 +53,7 @@ class Client {
         }
         this.acknowledged.set(id, `t${n}`);
         this.count += 1;
+        await delay(5);
       } catch (error) {
         this.failed.push((error as Error).message);
         await client.query('ROLLBACK').catch(() => {});
