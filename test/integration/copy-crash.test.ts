@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatLsn, type Lsn } from '../../orchestrator/pg/lsn.ts';
 import { buildPhase } from '../../orchestrator/phases/build.ts';
 import { copyPhase } from '../../orchestrator/phases/copy.ts';
+import { copyGuard } from '../../orchestrator/phases/copy-guard.ts';
 import {
   chunksOf,
   copyAndBuild,
@@ -212,6 +213,25 @@ describe('what ends a copy', () => {
     await copying;
     await slot.release();
     expect(ctx.entries.filter((e) => e.detail['resumed'] === true)).toHaveLength(1);
+    expect((await chunksOf(pair)).every((c) => c.status === 'done')).toBe(true);
+  });
+
+  it('a transaction on blue that is too old does not either: the copy waits until it has ended', async () => {
+    await fill(9_000);
+    const { ctx, slot } = await prepared(pair);
+    const guard = copyGuard(ctx, { transactionAgeMs: 1, retainedWalBytes: null });
+    let copying: Promise<void> | undefined;
+    await withClient(pair.blue.urls.sync, async (reader) => {
+      await reader.query('BEGIN');
+      await reader.query('SELECT FROM user_settings LIMIT 1');
+      copying = copyPhase(ctx, slot, { shouldPause: guard });
+      await until('the pause to be known', () =>
+        ctx.entries.some((e) => String(e.detail['paused']).includes('older than')),
+      );
+      expect((await chunksOf(pair)).every((c) => c.status === 'pending')).toBe(true);
+    });
+    await copying;
+    await slot.release();
     expect((await chunksOf(pair)).every((c) => c.status === 'done')).toBe(true);
   });
 
