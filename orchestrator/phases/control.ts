@@ -6,6 +6,7 @@ import { failure } from '../errors/failure.ts';
 import { clientConfig, connect } from '../pg/connect.ts';
 import { otherSide, SIDES, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
+import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import { tablesOf } from '../state/names.ts';
 import { readSide, readState, type SideRow } from '../state/store.ts';
@@ -68,12 +69,9 @@ export async function ensureControl(place: Place): Promise<Ending | null> {
 /**
  * Drops a side's control schema, whole. One that is not there is no error. Sessions of ours that read from it hold it
  * for moments only.
+ * @throws OrchestrateError STALE_EPOCH when somebody else has taken over; LOCK_TIMEOUT.
  */
-export async function dropControl(
-  place: Pick<Place, 'names'>,
-  client: pg.ClientBase,
-  side: Side,
-): Promise<void> {
+export async function dropControl(ctx: Context, client: pg.ClientBase, side: Side): Promise<void> {
   await withTableLock(
     client,
     ['orchestrator.side'],
@@ -82,9 +80,10 @@ export async function dropControl(
     async (ms) => {
       await transaction(client, async () => {
         await client.query(`SET LOCAL lock_timeout = '${ms}ms'`);
-        // Never somebody else's.
-        if (await readSide(client, place.names.migration))
-          await client.query('DROP SCHEMA orchestrator CASCADE');
+        // Never somebody else's, nor that of a newer run of this name (I10).
+        if (!(await readSide(client, ctx.names.migration))) return;
+        await holdClaim(client, ctx.claim());
+        await client.query('DROP SCHEMA orchestrator CASCADE');
       });
     },
   );

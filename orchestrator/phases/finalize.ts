@@ -176,7 +176,7 @@ async function clearSide(
 ): Promise<void> {
   await failpoint(`clear-${side}.before`);
   await dropPublication(client, ctx, side);
-  await dropSlot(ctx, side, ctx.names.slot[side]);
+  await dropSlot(ctx, side, ctx.names.slot[side], ctx.claim());
   const stays = side !== serving && options.release !== side;
   const locked = (tables: readonly string[], work: () => Promise<void>): Promise<void> =>
     withTableLock(client, tables, `clearing ${side}`, LOCK_WAIT_MS, (ms) =>

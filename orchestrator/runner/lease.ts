@@ -242,6 +242,12 @@ async function terminateHolders(client: pg.Client, names: Names): Promise<void> 
   );
 }
 
+/**
+ * Epochs begin at the time, not at one: those of a run that was aborted are never reused by the next one of that name,
+ * so a session left over from it can do nothing to the new one (I10).
+ */
+const CLOCK = 'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms';
+
 /** Sets the same next epoch on both sides; what still holds the old one is waited for, then ended. */
 async function bumpEpochs(
   names: Names,
@@ -257,8 +263,9 @@ async function bumpEpochs(
       expected: 'a control schema on both sides',
       found: 'none on one of them',
     });
-  let next = rows.blue.epoch + 1n;
-  if (rows.green.epoch >= next) next = rows.green.epoch + 1n;
+  const { rows: clock } = await clients.green.query<{ ms: string }>(CLOCK);
+  let next = BigInt(clock[0]?.ms ?? 0);
+  for (const { epoch } of [rows.blue, rows.green]) if (epoch >= next) next = epoch + 1n;
   for (const side of SIDES) await bumpEpoch(clients[side], endpoints[side], names, next);
   return next;
 }

@@ -116,8 +116,9 @@ class Book implements LinkChanges {
         this.born.set(fact.org, 'gone');
         if (k === undefined) return;
         this.#diverge('org', k);
-        // Whoever loses the organisation may get another one of that name.
-        this.#setLink(k, { org: null, settings: this.#link(k)?.settings ?? null });
+        // Whoever loses the organisation may get another one of that name. The settings row is a row of its own, and
+        // may have moved on: a copied user's has the user's id, though no link says so (I7).
+        this.#setLink(k, { org: null, settings: (this.#link(k) ?? { settings: k }).settings });
         return;
       }
       case 'member':
@@ -170,7 +171,7 @@ class Book implements LinkChanges {
       // Nobody owned it before it was there; a replay finds what it had written and writes it again.
       const former = this.#ownerOfOrg.get(org);
       if (former !== undefined)
-        this.#setLink(former, { org: null, settings: this.#link(former)?.settings ?? null });
+        this.#setLink(former, { org: null, settings: (this.#link(former) ?? { settings: former }).settings });
       this.born.set(org, null);
     }
     // Only an organisation of green's own making can be the one of a user born on green: a copied user's, renamed to

@@ -49,9 +49,15 @@ export async function createPublication(
   }
 }
 
-/** Removes our publication; one that is not there is no error. Runs inside or outside a transaction. */
+/**
+ * Removes our publication, in a transaction of its own; one that is not there is no error.
+ * @throws OrchestrateError STALE_EPOCH when somebody else has taken over.
+ */
 export async function dropPublication(client: pg.ClientBase, ctx: Context, side: Side): Promise<void> {
-  await client.query(`DROP PUBLICATION IF EXISTS ${ident(ctx.names.publication[side])}`);
+  await transaction(client, async () => {
+    await holdClaim(client, ctx.claim());
+    await client.query(`DROP PUBLICATION IF EXISTS ${ident(ctx.names.publication[side])}`);
+  });
 }
 
 const PUBLISHED = `

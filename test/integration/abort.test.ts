@@ -6,8 +6,10 @@ import { clientConfig, connect } from '../../orchestrator/pg/connect.ts';
 import { parseEndpoint } from '../../orchestrator/pg/endpoint.ts';
 import { transaction } from '../../orchestrator/pg/transaction.ts';
 import { abort } from '../../orchestrator/phases/abort.ts';
-import { ensureControl } from '../../orchestrator/phases/control.ts';
+import { dropControl, ensureControl } from '../../orchestrator/phases/control.ts';
 import { prepare } from '../../orchestrator/phases/prepare.ts';
+import { Lease } from '../../orchestrator/runner/lease.ts';
+import { dropPublication } from '../../orchestrator/stream/publication.ts';
 import { makeIdentityFull } from '../../orchestrator/stream/replica-identity.ts';
 import { type Catalog, catalogOf } from '../support/catalog.ts';
 import { freshPair, ownPair, type Pair } from '../support/databases.ts';
@@ -204,4 +206,29 @@ test('green lost for good: blue alone is enough', async () => {
   } finally {
     await empty.drop();
   }
+});
+
+test('a session left over from an aborted run can do nothing to the next run of that name', async () => {
+  await begin();
+  const stale = { ...ctx, claim: () => ({ ...ctx.claim(), epoch: 1n }) };
+  await execute(pair.green.urls.sync, 'UPDATE orchestrator.side SET epoch = 2');
+  await withClient(pair.green.urls.sync, async (client) => {
+    await expect(dropControl(stale, client, 'green')).rejects.toMatchObject({ code: 'STALE_EPOCH' });
+    await expect(dropPublication(client, stale, 'green')).rejects.toMatchObject({ code: 'STALE_EPOCH' });
+  });
+  expect(await rows(pair.green.urls.sync, 'SELECT epoch FROM orchestrator.side')).toEqual([{ epoch: '2' }]);
+});
+
+test('epochs are never used twice, not even by the next run of that name', async () => {
+  const signal = new AbortController().signal;
+  const epochs: bigint[] = [];
+  for (let run = 0; run < 2; run += 1) {
+    await ensureControl(ctx);
+    const lease = await Lease.acquire(ctx.names, ctx.endpoints, false, signal);
+    epochs.push(lease.epoch, await lease.advance(ctx.endpoints));
+    await lease.release();
+    await abort(ctx);
+  }
+  expect([...epochs].sort((a, b) => (a < b ? -1 : 1))).toEqual(epochs);
+  expect(new Set(epochs).size).toBe(4);
 });

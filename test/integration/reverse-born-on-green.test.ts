@@ -12,7 +12,7 @@ beforeAll(async () => {
   await execute(
     pair.blue.urls.owner,
     `INSERT INTO user_settings (id, keycloak_user_id, language, user_version)
-     VALUES (1, 'one', 'en', 4), (2, 'two', 'de', 3), (3, 'three', 'fr', 2)`,
+     VALUES (1, 'one', 'en', 4), (2, 'two', 'de', 3), (3, 'three', 'fr', 2), (4, 'four', 'nl', 2), (5, 'five', 'da', 2)`,
   );
   side = await greenServing(pair);
 });
@@ -197,4 +197,33 @@ test('deleted and born again: the link is the new one', async () => {
   await side.drained();
   expect(await linkOf(9200)).toEqual({ k: 9200, org_id: 7210, settings_id: 7211 });
   expect(await blueRow(pair, 9200)).toMatchObject({ language: 'hu' });
+});
+
+describe('a copied user whose own organisation is replaced keeps the preferences that were never deleted', () => {
+  const replace = (k: number, org: number, language: string) => `
+    INSERT INTO org (id, name) VALUES (${org}, 'Replaced ${k}');
+    UPDATE settings SET org_id = ${org}, language = '${language}' WHERE id = ${k};
+    INSERT INTO org_user (org_id, user_id, role_id, status) VALUES (${org}, ${k}, 1, 'active');
+    DELETE FROM org_user WHERE org_id = ${k};`;
+
+  test('in one transaction', async () => {
+    await side.green(`BEGIN; ${replace(4, 7304, 'ro')} DELETE FROM org WHERE id = 4; COMMIT`);
+    await side.drained();
+    expect(await blueRow(pair, 4)).toMatchObject({ language: 'ro', user_version: '2' });
+  });
+
+  test('in several, and what is written later arrives too', async () => {
+    for (const statement of replace(5, 7305, 'sk')
+      .split(';')
+      .filter((text) => text.trim() !== '')) {
+      await side.green(statement);
+      await side.drained();
+    }
+    await side.green('DELETE FROM org WHERE id = 5');
+    await side.drained();
+    expect(await blueRow(pair, 5)).toMatchObject({ language: 'sk' });
+    await side.green(`UPDATE settings SET language = 'sl' WHERE id = 5`);
+    await side.drained();
+    expect(await blueRow(pair, 5)).toMatchObject({ language: 'sl' });
+  });
 });

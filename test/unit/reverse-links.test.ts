@@ -260,6 +260,35 @@ test("whatever lags, each user keeps what is his own, and nobody gets a stranger
   }
 });
 
+test.each([
+  ['of another name', 'replaced', null],
+  ['of the same name', 'made anew', 3],
+])(
+  'a copied user whose own organisation is replaced by one %s keeps his settings row',
+  (_, __, namedAfterUser) => {
+    const known: Known = {
+      links: new Map(),
+      born: new Map(),
+      users: new Set([3]),
+      admins: new Map([[3, new Map([[501, true]])]]),
+      orgSettings: new Map([[501, 3]]),
+      dressed: new Set(),
+    };
+    const decided = decideLinks(
+      [
+        { kind: 'org', org: 501, born: true, namedAfter: namedAfterUser, plain: true },
+        { kind: 'settings-moved', settings: 3, org: 501, member: false },
+        { kind: 'org-settings', settings: 3, org: 501, moved: true },
+        { kind: 'member', org: 501, k: 3, admin: true, constant: true },
+        { kind: 'member-gone', org: 3, k: 3 },
+        { kind: 'org-gone', org: 3 },
+      ],
+      known,
+    );
+    expect(decided.links.get(3)?.settings).toBe(3);
+  },
+);
+
 test('only canonical names name a user', () => {
   expect(['user_1_org', 'user_2147483647_org', 'user_-1_org', 'user_0_org'].map(namedAfter)).toEqual([
     1, 2_147_483_647, -1, 0,

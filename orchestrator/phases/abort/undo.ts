@@ -30,7 +30,7 @@ export async function undoBlue(ctx: Context, blue: pg.Client): Promise<void> {
   await reopen(ctx, blue, tables);
   await failpoint('reopen.after');
   await dropPublication(blue, ctx, 'blue');
-  await dropSlot(ctx, 'blue', ctx.names.slot.blue);
+  await dropSlot(ctx, 'blue', ctx.names.slot.blue, ctx.claim());
   await failpoint('fence.before');
   // DROP TRIGGER waits for readers too, so it is tried in short pieces, and last.
   await withTableLock(blue, tables, 'removing the fence of blue', LOCK_WAIT_MS, (ms) =>
@@ -67,7 +67,7 @@ async function reopen(ctx: Context, blue: pg.Client, tables: readonly string[]):
  */
 export async function undoGreen(ctx: Context, green: pg.Client): Promise<void> {
   await dropPublication(green, ctx, 'green');
-  await dropSlot(ctx, 'green', ctx.names.slot.green);
+  await dropSlot(ctx, 'green', ctx.names.slot.green, ctx.claim());
   const before = await migrationsBefore(green);
   await failpoint('schema.before');
   if (before !== null) await takeBack(ctx, green, before);
