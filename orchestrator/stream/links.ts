@@ -116,9 +116,8 @@ class Book implements LinkChanges {
         this.born.set(fact.org, 'gone');
         if (k === undefined) return;
         this.#diverge('org', k);
-        // Whoever loses the organisation may get another one of that name. The settings row is a row of its own, and
-        // may have moved on: a copied user's has the user's id, though no link says so (I7).
-        this.#setLink(k, { org: null, settings: (this.#link(k) ?? { settings: k }).settings });
+        // Whoever loses the organisation may get another one of that name.
+        this.#setLink(k, { org: null, settings: this.#settingsOf(k) });
         return;
       }
       case 'member':
@@ -170,8 +169,7 @@ class Book implements LinkChanges {
     if (fact.born) {
       // Nobody owned it before it was there; a replay finds what it had written and writes it again.
       const former = this.#ownerOfOrg.get(org);
-      if (former !== undefined)
-        this.#setLink(former, { org: null, settings: (this.#link(former) ?? { settings: former }).settings });
+      if (former !== undefined) this.#setLink(former, { org: null, settings: this.#settingsOf(former) });
       this.born.set(org, null);
     }
     // Only an organisation of green's own making can be the one of a user born on green: a copied user's, renamed to
@@ -257,6 +255,16 @@ class Book implements LinkChanges {
     const linked = this.#ownerOfOrg.get(org);
     if (linked !== undefined) return linked;
     return this.#bornFor(org) === undefined && this.#isCopied(org) ? org : undefined;
+  }
+
+  /**
+   * The settings row of a user, which outlives the organisation: it may have moved on. A copied user's has the user's
+   * id though no link says so, unless it is gone and the number has become somebody else's.
+   */
+  #settingsOf(k: number): number | null {
+    const link = this.#link(k);
+    if (link) return link.settings;
+    return this.#ownerOfSettings.has(k) ? null : k;
   }
 
   #ownSettingsOf(settings: number): number | undefined {
