@@ -2,6 +2,7 @@ import { asFailure } from '../errors/as-failure.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import { handoverFrom } from '../pg/side.ts';
 import { abort } from '../phases/abort.ts';
+import { readEnding } from '../phases/control.ts';
 import { finalize } from '../phases/finalize.ts';
 import type { PauseDocument, VerifyDocument } from '../state/documents.ts';
 import type { Phase } from '../state/state.ts';
@@ -44,6 +45,7 @@ export async function answer(runner: Runner, request: ClaimedRequest): Promise<O
         expected: MEANINGFUL[request.command].join(' or '),
         found: state.phase,
       });
+    await refuseWhileEnding(runner, request);
     outcome = await carryOut(runner, request);
   } catch (error) {
     const known = asFailure(error);
@@ -59,6 +61,18 @@ export async function answer(runner: Runner, request: ClaimedRequest): Promise<O
     });
   if (ends) throw ends;
   return outcome;
+}
+
+/** A finalize that was begun has taken things away already: nothing but its own end is left to ask for. */
+async function refuseWhileEnding({ control }: Runner, { command }: ClaimedRequest): Promise<void> {
+  if (command === 'finalize' || command === 'abort') return;
+  if ((await readEnding(control.clients.green)) !== 'finalizing') return;
+  throw failure('WRONG_PHASE', {
+    message: `${command} has no meaning once a finalize has begun`,
+    expected: 'no finalize under way',
+    found: 'one that has not ended',
+    fix: 'orchestrate finalize',
+  });
 }
 
 async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcome> {
