@@ -2,6 +2,7 @@
 import { main as copy } from './copy.ts';
 import { main as handover } from './handover.ts';
 import { main as inPlace } from './in-place.ts';
+import { main as sync } from './sync.ts';
 import { main as verify } from './verify.ts';
 import { main as whole } from './whole.ts';
 
@@ -9,6 +10,7 @@ const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<n
   copy,
   handover,
   verify,
+  sync,
   whole,
   'in-place': inPlace,
 };

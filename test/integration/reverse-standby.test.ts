@@ -257,7 +257,7 @@ describe('retention', () => {
 });
 
 describe('canary', () => {
-  test("comes back through the standby's slot and moves nothing", async () => {
+  test("HISTORIES 3, canary's consumer: it comes back through the standby's slot and moves nothing", async () => {
     await prepareReverse(ctx);
     const start = await confirmed();
     const seconds = await canaryRoundTrip(ctx, 'green', clients, 5_000);

@@ -25,7 +25,7 @@ afterEach(async () => {
 const stored = async () =>
   (await rows<{ lsn: string }>(pair.blue.urls.superuser, `SELECT lsn FROM orchestrator.progress`))[0]?.lsn;
 
-test('a commit that is streamed while it waits for a synchronous standby is neither lost nor acknowledged', async () => {
+test('HISTORIES 1, commit streamed before it is visible: one that is streamed while it waits for a synchronous standby is neither lost nor acknowledged', async () => {
   await execute(
     pair.blue.urls.owner,
     `INSERT INTO user_settings (id, keycloak_user_id, language) VALUES (1, 'one', 'old')`,

@@ -102,7 +102,7 @@ describe('while blue serves', () => {
     expect((await sweepNow()).mismatches).toEqual([]);
   });
 
-  it('is void when a table was rewritten meanwhile, and the delta is lost', async () => {
+  it('HISTORIES 6, rewriting DDL: is void when a table was rewritten meanwhile, and the delta is lost', async () => {
     await writing.pause();
     const applier = {
       delta: stream.applier.delta,

@@ -7,8 +7,8 @@ import { PROGRAM } from './program.ts';
 
 const BUILT = pathToFileURL(join(dirname(PROGRAM), '/')).href;
 
-/** Ends with 9 when the stream stopped for good; what it says then is a line of JSON. */
-const SCRIPT = `
+/** Says `starting`; ends with 9 when the stream stopped for good, and what it says then is a line of JSON. */
+export const STREAM_PROGRAM = `
   import { setTimeout as delay } from 'node:timers/promises';
   import { parseEndpoint } from '${BUILT}pg/endpoint.js';
   import { namesOf, relationsOf } from '${BUILT}state/names.js';
@@ -33,6 +33,7 @@ const SCRIPT = `
   };
   // Whoever started us is gone.
   process.stdin.resume().on('end', () => process.exit(0));
+  process.stdout.write('starting\\n');
   for (;;) {
     const applier = new Applier(ctx, 'forward', forwardSink(ctx, { mode: 'syncing', truncate: 'apply' }), JSON.parse(OPTIONS));
     applier.onFatal(fatal);
@@ -102,7 +103,7 @@ export class StreamProcess {
 
   #once(failpoint: string | undefined): Promise<string> {
     const { urls, migration, applier } = this.#options;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', SCRIPT], {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', STREAM_PROGRAM], {
       env: {
         PATH: process.env['PATH'] ?? '',
         BLUE: urls.blue,
@@ -121,7 +122,7 @@ export class StreamProcess {
     return new Promise((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code, signal) => {
-        if (code === 9) this.#fatal = said.trim();
+        if (code === 9) this.#fatal = said.trim().split('\n').at(-1) ?? '';
         resolve(signal ?? String(code));
       });
     });
