@@ -35,6 +35,7 @@ let world: World | undefined;
 const hits: Hits = new Map();
 let acknowledgedInAll = 0;
 let passed = 0;
+let tried = 0;
 
 async function newWorld(): Promise<World> {
   const pair = await ownPair({
@@ -59,7 +60,7 @@ async function endWorld(): Promise<void> {
 
 afterAll(async () => {
   await endWorld();
-  await report();
+  process.stdout.write(`\n${table()}`);
 });
 
 const IDENTITIES = ['DEFAULT', 'FULL', 'USING INDEX user_settings_pkey'];
@@ -109,6 +110,8 @@ test.each(Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i))(
     } finally {
       await writers.stop();
       await program.stop();
+      tried += 1;
+      await store();
       if (!clean) await endWorld();
     }
   },
@@ -174,21 +177,24 @@ async function broken(pair: OwnPair, writers: Writers): Promise<string[]> {
   return wrongs;
 }
 
-/** Prints, and where asked for stores, how often which operation met which fault. */
-async function report(): Promise<void> {
+/** How often which operation met which fault, so far. */
+function table(): string {
   const kinds = [...Object.keys(OPERATIONS), ...ENDINGS];
   const faults = Object.keys(FAULTS);
   const row = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;
-  const table = [
-    `${passed} of ${RUNS} runs (seeds ${FIRST_SEED} to ${FIRST_SEED + RUNS - 1}), ${acknowledgedInAll} acknowledged transactions.`,
+  return [
+    `${passed} of ${tried} runs (seeds ${FIRST_SEED} to ${FIRST_SEED + tried - 1}), ${acknowledgedInAll} acknowledged transactions.`,
     '',
     row(['operation', ...faults]),
     row(['---', ...faults.map(() => '--:')]),
     ...kinds.map((kind) => row([kind, ...faults.map((fault) => hits.get(kind)?.get(fault) ?? 0)])),
     '',
   ].join('\n');
-  process.stdout.write(`\n${table}`);
+}
+
+/** After every run, so that it is there whatever ends the next one. */
+async function store(): Promise<void> {
   if (TABLE === undefined) return;
   await mkdir(dirname(resolve(TABLE)), { recursive: true });
-  await writeFile(TABLE, table);
+  await writeFile(TABLE, table());
 }
