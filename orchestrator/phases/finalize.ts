@@ -13,6 +13,7 @@ import { dropPublication } from '../stream/publication.ts';
 import { restoreIdentities } from '../stream/replica-identity.ts';
 import { dropSlot } from '../stream/slot.ts';
 import type { Ended } from './abort.ts';
+import { removeCompatView, settleCompatView } from './compat-view.ts';
 import { connectBoth, dropControl } from './control.ts';
 import { endingRight } from './ending-right.ts';
 import { withTableLock } from './table-lock.ts';
@@ -53,6 +54,10 @@ export async function finalize(ctx: Context, asked: Finalizing): Promise<Ended> 
     await failpoint('finalizing.before');
     await mark(own, clients, options);
     await failpoint('finalizing.after');
+    if (await hasControl(clients.green)) {
+      if (options.keepCompatView) await settleCompatView(own, clients.green);
+      else await removeCompatView(own, clients.green);
+    }
     for (const side of [otherSide(serving), serving])
       if (await hasControl(clients[side])) await clearSide(own, clients[side], side, serving, options);
     await failpoint('finalized.before');
@@ -223,6 +228,7 @@ function leftOf(ctx: Context, serving: Side, options: FinalizeOptions): string[]
     ...(options.release === standby
       ? []
       : [`the closed fence of ${standby} on ${fencedTables(ctx, standby).join(', ')}`]),
+    ...(options.keepCompatView ? ['the view user_settings on green, where it was made'] : []),
     ...(options.keepControl ? ['schema orchestrator on both sides'] : []),
   ];
 }

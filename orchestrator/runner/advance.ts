@@ -2,6 +2,7 @@ import type { Settings } from '../config/settings.ts';
 import { failure } from '../errors/failure.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { buildPhase } from '../phases/build.ts';
+import { makeCompatView } from '../phases/compat-view.ts';
 import { copyPhase } from '../phases/copy.ts';
 import { copyGuard } from '../phases/copy-guard.ts';
 import { preflight } from '../phases/preflight.ts';
@@ -43,6 +44,7 @@ export async function advance(runner: Runner, ctx: Context, state: Beginning): P
     case 'building': {
       const { madeOrgTables } = state;
       await buildPhase(ctx, (until) => catchUp(runner, ctx, until), shareOf(runner.settings.copyWorkers));
+      if (runner.settings.compatView) await makeCompatView(ctx, green);
       await changeState(green, ctx.claim(), { phase: 'syncing', madeOrgTables, serving: 'blue' });
       return;
     }

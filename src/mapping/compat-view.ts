@@ -143,12 +143,13 @@ FOR EACH ROW EXECUTE FUNCTION ${write}()`,
   ];
 }
 
-/** Takes the view and its function away; what is not there is no error. A table of that name is left alone. */
+/** Takes the view and its function away; what is not there is no error. A table or view of that name that is not ours is left alone. */
 export function dropCompatView(schema: string): string {
   const view = qualified(schema, SOURCE_TABLE);
   return `
 DO $body$ BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_class AS c
+             JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = ${literal(COMPAT_FUNCTION)}
              WHERE c.oid = pg_catalog.to_regclass(${literal(view)}) AND c.relkind = 'v') THEN
     DROP VIEW ${view};
     DROP FUNCTION IF EXISTS ${qualified(schema, COMPAT_FUNCTION)}();

@@ -18,6 +18,7 @@ import { dropDeleteIndexes } from '../../stream/delete-indexes.ts';
 import { dropPublication } from '../../stream/publication.ts';
 import { restoreIdentities } from '../../stream/replica-identity.ts';
 import { dropSlot } from '../../stream/slot.ts';
+import { removeCompatView } from '../compat-view.ts';
 import { ownerOf } from '../control.ts';
 import { withTableLock } from '../table-lock.ts';
 
@@ -68,6 +69,7 @@ async function reopen(ctx: Context, blue: pg.Client, tables: readonly string[]):
 export async function undoGreen(ctx: Context, green: pg.Client): Promise<void> {
   await dropPublication(green, ctx, 'green');
   await dropSlot(ctx, 'green', ctx.names.slot.green, ctx.claim());
+  await removeCompatView(ctx, green);
   const before = await migrationsBefore(green);
   await failpoint('schema.before');
   if (before !== null) await takeBack(ctx, green, before);
