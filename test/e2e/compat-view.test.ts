@@ -72,18 +72,15 @@ it.each([false, true])('keep-compat-view %s', async (keep) => {
   const ended = await j.command('finalize', '--yes', '--json', ...(keep ? ['--keep-compat-view'] : []));
   expect([ended.exit, ended.json<EndDocument>().outcome]).toEqual([0, 'done']);
   await until('the runner to end', () => running?.process.exitCode === 0);
-  if (keep) {
-    expect(await rows(pair.green.urls.app, text)).toEqual(before);
-    expect(await write('green', 'after-all')).toBe('1 changed');
-  } else {
-    expect(await rows(pair.green.urls.superuser, VIEW)).toEqual([]);
-    expect(
-      await rows(
-        pair.green.urls.superuser,
-        `SELECT FROM pg_proc WHERE proname = 'orchestrate_user_settings'`,
-      ),
-    ).toEqual([]);
-  }
+  expect(await rows(pair.green.urls.superuser, VIEW)).toEqual(keep ? [{ relkind: 'v' }] : []);
+  expect(
+    await rows(
+      pair.green.urls.superuser,
+      `SELECT 'there' AS it FROM pg_proc WHERE proname = 'orchestrate_user_settings'`,
+    ),
+  ).toEqual(keep ? [{ it: 'there' }] : []);
+  expect(await rows(pair.green.urls.app, text).catch(() => 'gone')).toEqual(keep ? before : 'gone');
+  expect(await write('green', 'after-all')).toBe(keep ? '1 changed' : '42P01');
 });
 
 it('abort takes it away; a view of somebody else is neither replaced nor dropped', async () => {
