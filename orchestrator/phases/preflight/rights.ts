@@ -91,6 +91,8 @@ const FOREIGN = `
                            coalesce(host(a.client_addr), 'local')), ', ' ORDER BY a.pid) AS sessions
   FROM pg_stat_activity AS a
   WHERE a.usename = session_user
+    -- One in another database of the server cannot write here.
+    AND a.datname = current_database()
     AND a.pid <> pg_backend_pid()
     -- Every session of ours says so from its first packet on.
     AND a.application_name NOT LIKE 'orchestrate/%'
