@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { reporters } from './test/support/reporters.ts';
 
-/** Whole sweeps of kills, restarts and resets over every failpoint: `npm run test:crash`. */
+/** Whole sweeps of kills, restarts and resets over every failpoint: `npm run test:sweep`. */
 export default defineConfig({
   test: {
     include: ['test/crash/**/*.test.ts'],

@@ -26,7 +26,7 @@ export async function mendFences(
     const { state } = await readFence(clients[side], ctx, side);
     const unfenced = state === 'absent' || state === 'broken' || (side !== serving && state === 'open');
     if (!unfenced) continue;
-    await clients.green.query('UPDATE orchestrator.sweep SET void = true');
+    await trustNoSweep(ctx, clients.green);
     try {
       await mend(ctx, clients[side], side, side === serving ? 'open' : 'closed');
     } catch (error) {
@@ -36,6 +36,13 @@ export async function mendFences(
     }
     await ctx.journal('fence', { side, found: state, made: side === serving ? 'open' : 'closed' });
   }
+}
+
+async function trustNoSweep(ctx: Context, green: pg.Client): Promise<void> {
+  await transaction(green, async () => {
+    await holdClaim(green, ctx.claim());
+    await green.query('UPDATE orchestrator.sweep SET void = true');
+  });
 }
 
 async function mend(ctx: Context, client: pg.Client, side: Side, state: 'open' | 'closed'): Promise<void> {

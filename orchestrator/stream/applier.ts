@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
@@ -10,6 +9,7 @@ import type { ApplierOptions, ApplierStatus } from './applier-status.ts';
 import { Counts } from './counts.ts';
 import { Feed } from './feed.ts';
 import { LagWatch } from './lag-watch.ts';
+import { Patience } from './patience.ts';
 import { type Backend, exclusively, storeProgress } from './progress.ts';
 import { StreamSession } from './session.ts';
 import { Signal } from './signal.ts';
@@ -24,10 +24,6 @@ const MAX_CHANGES = 1_000;
 const MAX_QUEUE_BYTES = 2 * 1024 * 1024;
 /** How often an idle stream stores where it is, so that the source can forget its WAL. */
 const IDLE_STORE_MS = 3_000;
-const FIRST_BACKOFF_MS = 100;
-const LAST_BACKOFF_MS = 10_000;
-/** How often in a row an error that the server does not explain is met before the stream stops. */
-const MOST_AGAIN = 4;
 /** How long a transaction waits while somebody looks for a position to cut at. */
 const HOLD_BACK_MS = 150;
 
@@ -218,17 +214,14 @@ export class Applier {
   /** Serves sessions one after the other until it is stopped or nothing can help. Never rejects. */
   async #run(first: StreamSession): Promise<void> {
     let session: StreamSession | undefined = first;
-    let backoffMs = FIRST_BACKOFF_MS;
-    let again = 0;
+    const patience = new Patience();
     while (!this.#stopping) {
       try {
         session ??= await this.#open();
         this.#session = session;
         const before = this.#stored;
         await this.#serve(session).finally(() => {
-          if (this.#stored === before) return;
-          backoffMs = FIRST_BACKOFF_MS;
-          again = 0;
+          if (this.#stored !== before) patience.renew();
         });
       } catch (error) {
         if (this.#stopping) break;
@@ -239,8 +232,7 @@ export class Applier {
         const judged = judgeFailure(error, { lsn: this.#takenFinal, singly: this.#singly });
         this.#error = judged.error;
         this.#counts.failed(error);
-        if (judged.verdict === 'again') again += 1;
-        if (judged.verdict === 'fatal' || again > MOST_AGAIN) {
+        if (patience.endsWith(judged.verdict)) {
           this.#fatal = true;
           break;
         }
@@ -252,12 +244,11 @@ export class Applier {
             direction: this.#direction,
             code: judged.error.code,
             found: judged.error.detail.found,
-            backoffMs,
+            backoffMs: patience.backoffMs,
           },
           'the stream is interrupted and will be resumed',
         );
-        await delay(backoffMs, undefined, { signal: this.#stopped.signal }).catch(() => {});
-        backoffMs = Math.min(backoffMs * 2, LAST_BACKOFF_MS);
+        await patience.wait(this.#stopped.signal);
       }
     }
     await this.#end(session);

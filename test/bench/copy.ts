@@ -17,6 +17,7 @@ import { namesOf } from '../../orchestrator/state/names.ts';
 import { buildProgram, PROGRAM } from '../support/program.ts';
 import { execute, withClient } from '../support/sql.ts';
 import { requireTool } from '../support/tool.ts';
+import { machine, median } from './figures.ts';
 
 /** Enough cache for the table, and no checkpoint in the middle of a round; the same on both sides and for all. */
 const SETTINGS = {
@@ -165,12 +166,6 @@ function serverCpu(server: EmbeddedServer): number {
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
 }
 
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
-};
-
 interface Row {
   readonly users: number;
   readonly contender: string;
@@ -310,16 +305,9 @@ function print(json: boolean, sizes: readonly number[], rounds: number, rows: re
     data_vs_binary_pipe: largest.data_vs_binary_pipe,
     peak_rss_mib: largest.peak_rss_mib,
   };
-  const machine = {
-    cpus: os.cpus().length,
-    model: os.cpus()[0]?.model,
-    memory_gib: Math.round(os.totalmem() / 2 ** 30),
-    node: process.version,
-    load: os.loadavg().map((l) => Number(l.toFixed(1))),
-  };
   process.stdout.write(
     json
-      ? `${JSON.stringify({ machine, rounds, sizes, rows, by_size: bySize, ratios })}\n`
+      ? `${JSON.stringify({ machine: machine(), rounds, sizes, rows, by_size: bySize, ratios })}\n`
       : `${JSON.stringify({ by_size: bySize, ratios }, null, 2)}\n`,
   );
 }

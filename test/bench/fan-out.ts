@@ -1,29 +1,9 @@
 /** What one would write without us: a subscription, and on the subscriber a trigger that makes the org rows. */
+import { SOURCE_COLUMN_NAMES } from '../../orchestrator/rehearsal/source-columns.ts';
 
-const FACTS = [
-  'language',
-  'agent',
-  'max_iterations',
-  'security_analyzer',
-  'confirmation_mode',
-  'llm_model',
-  'llm_api_key',
-  'llm_base_url',
-  'remote_runtime_resource_factor',
-  'enable_default_condenser',
-  'user_consents_to_analytics',
-  'billing_margin',
-  'sandbox_base_container_image',
-  'sandbox_runtime_container_image',
-  'enable_proactive_conversation_starters',
-  'mcp_config',
-  'search_api_key',
-  'max_budget_per_task',
-  'sandbox_api_key',
-  'enable_solvability_analysis',
-  'email',
-  'email_verified',
-];
+const ELSEWHERE = ['id', 'keycloak_user_id', 'enable_sound_notifications', 'user_version', 'accepted_tos'];
+/** What goes to `settings` under its own name. */
+const FACTS = SOURCE_COLUMN_NAMES.filter((name) => !ELSEWHERE.includes(name));
 
 /** The org model as revision 056 makes it, as far as a trigger needs it. */
 export const ORG_TABLES = `

@@ -8,7 +8,8 @@ import { feltFreeze, readTimeline, windowBetween } from '../../orchestrator/rehe
 import { readLedger } from '../../orchestrator/rehearsal/ledger.ts';
 import type { HandoverDocument } from '../../orchestrator/state/documents.ts';
 import { buildProgram } from '../support/program.ts';
-import { machine, share, withLive } from './live.ts';
+import { machine, share } from './figures.ts';
+import { withLive } from './live.ts';
 
 interface Row {
   readonly rows: number;

@@ -3,7 +3,6 @@
  * guide's 45–90 s, and a million.
  */
 import { spawn } from 'node:child_process';
-import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { setUpDatabase } from '../../orchestrator/rehearsal/embedded/roles.ts';
 import { startServer } from '../../orchestrator/rehearsal/embedded/server.ts';
@@ -11,6 +10,7 @@ import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import { createSourceTable } from '../../orchestrator/rehearsal/source-table.ts';
 import { buildProgram, PROGRAM } from '../support/program.ts';
 import { execute, withClient } from '../support/sql.ts';
+import { machine } from './figures.ts';
 
 const SETTINGS = { shared_buffers: '512MB', max_wal_size: '16GB', checkpoint_timeout: '1h' };
 const GUIDE = '45–90 s';
@@ -66,12 +66,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const first = rows.filter((r) => r.users === sizes[0]?.[0]).map((r) => r.seconds);
   const median = [...first].sort((a, b) => a - b)[Math.floor(first.length / 2)] ?? 0;
   const document = {
-    machine: {
-      cpus: os.cpus().length,
-      model: os.cpus()[0]?.model,
-      memory_gib: Math.round(os.totalmem() / 2 ** 30),
-      node: process.version,
-    },
+    machine: machine(),
     rounds: Number(values.rounds),
     rows,
     ratios: { in_place_seconds: Number(median.toFixed(3)) },

@@ -86,16 +86,3 @@ export async function withLive<T>(options: LiveOptions, work: (live: Live) => Pr
     rmSync(directory, { recursive: true, force: true });
   }
 }
-
-export const machine = () => ({
-  cpus: os.cpus().length,
-  model: os.cpus()[0]?.model,
-  memory_gib: Math.round(os.totalmem() / 2 ** 30),
-  node: process.version,
-});
-
-/** @returns the value below which that share of all values lies, by the nearest rank. */
-export function share(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
-}

@@ -4,8 +4,6 @@
  * [--rounds N] [--json]`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { buildPhase } from '../../orchestrator/phases/build.ts';
 import { ensureControl } from '../../orchestrator/phases/control.ts';
@@ -26,6 +24,7 @@ import { execute, rows, withClient } from '../support/sql.ts';
 import { STREAM_PROGRAM } from '../support/stream-process.ts';
 import { until } from '../support/until.ts';
 import { FAN_OUT, ORG_TABLES } from './fan-out.ts';
+import { machine, median, peakMib } from './figures.ts';
 import { type Latency, latencyAt } from './latency.ts';
 
 /** Enough cache for the table, and no checkpoint in the middle of a round; the same on both sides and for all. */
@@ -133,12 +132,7 @@ export async function main(args: readonly string[]): Promise<number> {
     if (parts.has('large'))
       say(`large transaction: ${JSON.stringify(await large(bench, values.sample ? 10_000 : 1_000_000))}`);
     const result = {
-      machine: {
-        cpus: os.cpus().length,
-        model: os.cpus()[0]?.model,
-        memory_gib: Math.round(os.totalmem() / 2 ** 30),
-        node: process.version,
-      },
+      machine: machine(),
       rounds,
       users,
       transactions,
@@ -292,7 +286,7 @@ async function running<T>(bench: Bench, work: (startedAt: number) => Promise<T>)
     });
   });
   const watch = setInterval(() => {
-    bench.peakMib = Math.max(bench.peakMib, peakOf(child.pid));
+    bench.peakMib = Math.max(bench.peakMib, peakMib(child.pid));
   }, 250);
   try {
     return await Promise.race([
@@ -318,15 +312,6 @@ async function running<T>(bench: Bench, work: (startedAt: number) => Promise<T>)
   }
 }
 
-/** MiB of the largest resident set so far; 0 when the process has ended. */
-function peakOf(pid: number | undefined): number {
-  try {
-    return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1_024;
-  } catch {
-    return 0;
-  }
-}
-
 /** One transaction of that many inserted rows. */
 async function large(bench: Bench, size: number): Promise<{ rows: number; seconds: number }> {
   await execute(
@@ -342,12 +327,6 @@ async function large(bench: Bench, size: number): Promise<{ rows: number; second
     return { rows: size, seconds: (performance.now() - startedAt) / 1_000 };
   });
 }
-
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
-};
 
 function ratiosOf(
   rates: readonly Rate[],

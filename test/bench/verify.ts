@@ -8,7 +8,8 @@ import { parseArgs } from 'node:util';
 import type { VerifyDocument } from '../../orchestrator/state/documents.ts';
 import { buildProgram } from '../support/program.ts';
 import { withClient } from '../support/sql.ts';
-import { type Live, machine, share, withLive } from './live.ts';
+import { machine, share } from './figures.ts';
+import { type Live, withLive } from './live.ts';
 
 const SCANS = {
   blue: 'SELECT sum(hashtextextended(u::text, 0)) FROM user_settings AS u',

@@ -3,8 +3,6 @@
  * the end of the first sweep; its times and its peak memory. Run: `npm run bench -- whole [--rows N] [--json]`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { setUpDatabase } from '../../orchestrator/rehearsal/embedded/roles.ts';
 import { startServer } from '../../orchestrator/rehearsal/embedded/server.ts';
@@ -12,6 +10,7 @@ import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import { createSourceTable } from '../../orchestrator/rehearsal/source-table.ts';
 import { buildProgram, PROGRAM } from '../support/program.ts';
 import { execute, rows, withClient } from '../support/sql.ts';
+import { machine, peakMib } from './figures.ts';
 
 /** Seconds since the first entry at which the last entry of each kind was written. */
 const STEPS = `
@@ -66,11 +65,11 @@ export async function main(args: readonly string[]): Promise<number> {
     run = spawn(process.execPath, [PROGRAM, 'run'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
     const swept = await firstSweep(green.urls.superuser, run);
     const total = (performance.now() - startedAt) / 1_000;
-    const peak = peakMib(run);
+    const peak = peakMib(run.pid);
     const steps = await rows<{ step: string; at: number }>(green.urls.superuser, STEPS);
     run.kill('SIGTERM');
     const figures = {
-      machine: { cpus: os.cpus().length, model: os.cpus()[0]?.model, node: process.version },
+      machine: machine(),
       users,
       row_bytes: row?.bytes,
       preflight_seconds: round(preflight),
@@ -97,12 +96,6 @@ async function firstSweep(green: string, run: ChildProcess): Promise<unknown> {
     if (entry) return entry.detail;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-}
-
-/** @returns the largest resident memory the process has ever had. */
-function peakMib({ pid }: ChildProcess): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024;
 }
 
 async function ended(child: ChildProcess): Promise<void> {
