@@ -47,12 +47,16 @@ describe('the metrics of a run', () => {
     await program.ready(first);
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    // A look at a side sets its series one after another: the figures are those of a whole look, in the phase they are of.
     const seen = await until('figures of both sides', async () => {
       const text = await scrape(url);
       const known = ['fence_state', 'slot_wal_status', 'table_rows', 'replication_lag_bytes', 'parked_rows'];
-      return known.every((name) => value(text, name) !== undefined) ? text : null;
+      const complete =
+        known.every((name) => value(text, name) !== undefined) &&
+        ['blue', 'green'].every((side) => value(text, 'fence_state', `side="${side}"`) !== undefined) &&
+        value(text, 'phase', 'phase="syncing"') === 1;
+      return complete ? text : null;
     });
-    expect(value(seen, 'phase', 'phase="syncing"')).toBe(1);
     expect(value(seen, 'serving_side', 'side="blue"')).toBe(1);
     expect(value(seen, 'leader')).toBe(1);
     expect(value(seen, 'fence_state', 'side="green"', 'state="closed"')).toBe(1);
