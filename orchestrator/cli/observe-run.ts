@@ -51,7 +51,10 @@ export async function observeRun(settings: Settings, log: Log): Promise<Observed
     }
   return {
     metrics,
-    leading: async (green) => metrics.restore(await readCounters(green)),
+    leading: async (green) => {
+      metrics.restore(await readCounters(green));
+      metrics.set('freeze_active', {}, 0);
+    },
     close: async () => {
       await server?.stop();
       await probe.close();

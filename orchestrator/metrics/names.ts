@@ -149,7 +149,7 @@ export const METRICS = {
   fence_state: states('1 for the state of the fence.', 'state', FENCE_STATES, 'side'),
   decision_timestamp_seconds: gauge('When the newest handover was decided.'),
   rehearsal_last_timestamp_seconds: gauge('When a rehearsal last ended so.', 'outcome'),
-  pool_connections: gauge('Connections of a pool.', 'side', 'state'),
+  pool_connections: gauge('Sessions of this program on a server, by what they do.', 'side', 'state'),
   scrape_errors_total: counter('Metrics that could not be read in a scrape.', [], NO_LABELS),
 } as const satisfies Readonly<Record<string, MetricEntry>>;
 

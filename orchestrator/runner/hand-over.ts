@@ -38,6 +38,7 @@ export async function handOver(
     // Told to whoever follows; nothing of ours waits for it while writes are refused.
     pending.push(ctx.journal(STEP_EVENT, { request: request.id, ...step }).catch(() => {}));
   });
+  const rehearsal = options.rehearse ? { rehearsal: true } : {};
   const document = (
     more: Partial<HandoverDocument> & Pick<HandoverDocument, 'outcome'>,
   ): HandoverDocument => ({
@@ -60,7 +61,7 @@ export async function handOver(
   const closed: { name: string; detail: string; fix: string }[] = gates.filter((g) => !g.passed);
   if (closed.length === 0) closed.push(...(await trafficClosed(runner, options, { id, kind, from, to })));
   if (closed.length > 0) {
-    await count(runner, kind, 'no-go', id, { gates: closed.map((g) => g.name) });
+    await count(runner, kind, 'no-go', id, { ...rehearsal, gates: closed.map((g) => g.name) });
     const error = failure('GATES_CLOSED', {
       message: `${kind} is a no-go: ${closed.map((g) => `${g.name} (${g.detail})`).join(', ')}`,
       expected: 'every gate passed',
@@ -111,6 +112,7 @@ export async function handOver(
     },
     { request: request.id, attempt: id, kind },
   );
+  ctx.metrics.set('freeze_start_timestamp_seconds', {}, Date.now() / 1000);
   ctx.metrics.set('freeze_active', {}, 1);
   let result: AttemptResult | undefined;
   let broken: unknown;
@@ -176,7 +178,8 @@ export async function handOver(
     });
     await runner.restartSync(from);
     if (result?.outcome === 'rehearsed') {
-      await count(runner, kind, 'rehearsed', id, { freeze_seconds: result.freezeSeconds });
+      ctx.metrics.observe('freeze_duration_seconds', { kind: 'rehearsal' }, result.freezeSeconds);
+      await count(runner, kind, 'rehearsed', id, { ...rehearsal, freeze_seconds: result.freezeSeconds });
       return {
         exit: 0,
         document: document({
@@ -188,7 +191,7 @@ export async function handOver(
       };
     }
     const error = known(broken, from);
-    await count(runner, kind, 'aborted', id, { code: error.code });
+    await count(runner, kind, 'aborted', id, { ...rehearsal, code: error.code });
     return {
       exit: error.code === 'INTERRUPTED' ? 130 : 5,
       document: document({
@@ -333,6 +336,8 @@ async function count(
   detail: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   runner.metrics.add('handover_attempts_total', { kind, outcome }, 1);
+  if (detail['rehearsal'] === true)
+    runner.metrics.set('rehearsal_last_timestamp_seconds', { outcome }, Date.now() / 1000);
   await runner.ctx.journal('handover', { attempt, kind, outcome, ...detail }).catch(() => {});
 }
 

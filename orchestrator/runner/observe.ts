@@ -11,6 +11,36 @@ import { inspectSlot } from '../stream/slot.ts';
 import type { Runner } from './runner.ts';
 
 const LOOK_EVERY_MS = 2_000;
+/** So many looks in a row have to fail before what was seen of a side is taken back: one lost look is no outage. */
+const MISSES = 3;
+
+/** One side at a glance; its own rows of the control schema are read with it. */
+const SIDE = `
+  SELECT (SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::double precision
+          FROM pg_stat_activity
+          WHERE datname = current_database() AND pid <> pg_backend_pid()
+            AND application_name NOT LIKE 'orchestrate/%') AS oldest,
+         pg_database_size(current_database()) AS size,
+         (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM orchestrator.fence_refused) AS refused,
+         (SELECT extract(epoch FROM max(decided_at))::double precision FROM orchestrator.decision) AS decided`;
+
+const SESSION_STATES = ['active', 'idle', 'idle in transaction', 'other'] as const;
+
+/** Our own sessions on a server: what we take of its max_connections. */
+const SESSIONS = `
+  SELECT s.state, count(a.pid)::integer AS n
+  FROM unnest($1::text[]) AS s(state)
+  LEFT JOIN pg_stat_activity AS a
+    ON a.datname = current_database() AND a.application_name LIKE 'orchestrate/%'
+   AND s.state = CASE WHEN a.state IN ('active', 'idle', 'idle in transaction') THEN a.state ELSE 'other' END
+  GROUP BY s.state`;
+
+/** When a rehearsal of a handover last ended in each way it can. */
+const REHEARSALS = `
+  SELECT detail ->> 'outcome' AS outcome, extract(epoch FROM max(at))::double precision AS at
+  FROM orchestrator.journal
+  WHERE migration = $1 AND event = 'handover' AND (detail ->> 'rehearsal')::boolean
+  GROUP BY 1`;
 
 /**
  * Looks at both sides every two seconds: for the metrics, and, as one row on green, for `status`. It only reads what
@@ -53,8 +83,8 @@ export class Observer {
     metrics.set('leader', {}, this.runner.lease.signal.aborted ? 0 : 1);
     for (const side of SIDES)
       await this.lookAt(side).catch((error: unknown) => {
-        // Unknown is absent, never the last known value.
-        metrics.set('oldest_transaction_age_seconds', { side }, undefined);
+        this.missed[side] += 1;
+        if (this.missed[side] === MISSES) this.forget(side);
         ctx.log.debug({ side, code: (error as { code?: string }).code }, 'a side could not be observed');
       });
     await this.remember().catch(() => {});
@@ -74,17 +104,19 @@ export class Observer {
         slot?.safeWalBytes === undefined ? undefined : Number(slot.safeWalBytes),
       );
       setState(metrics, 'slot_wal_status', labels, slot?.walStatus ?? undefined);
-      const { rows } = await client.query<{ oldest: number | null; size: string; refused: string }>(
-        `SELECT (SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::double precision
-                 FROM pg_stat_activity
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()
-                   AND application_name NOT LIKE 'orchestrate/%') AS oldest,
-                pg_database_size(current_database()) AS size,
-                (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM orchestrator.fence_refused) AS refused`,
-      );
+      const { rows } = await client.query<{
+        oldest: number | null;
+        size: string;
+        refused: string;
+        decided: number | null;
+      }>(SIDE);
       metrics.set('oldest_transaction_age_seconds', { side }, rows[0]?.oldest ?? 0);
       metrics.set('database_size_bytes', { side }, Number(rows[0]?.size));
       this.refused(side, Number(rows[0]?.refused ?? 0));
+      this.decided[side] = rows[0]?.decided ?? undefined;
+      metrics.set('decision_timestamp_seconds', {}, newest(this.decided));
+      const { rows: sessions } = await client.query<{ state: string; n: number }>(SESSIONS, [SESSION_STATES]);
+      for (const { state, n } of sessions) metrics.set('pool_connections', { side, state }, n);
       const fence = await readFence(client, ctx, side);
       setState(metrics, 'fence_state', { side }, fence.state === 'lapsed' ? 'open' : fence.state);
       if (sync) metrics.set('serving_side', { side }, sync.serving === side ? 1 : 0);
@@ -96,9 +128,25 @@ export class Observer {
         metrics.set('table_rows', { side, table: table.name }, estimate[0]?.n);
       }
       if (side === 'green') await this.lookAtGreen(client);
+      this.missed[side] = 0;
     } finally {
       client.release();
     }
+  }
+
+  /** Unknown is absent, never the last known value. */
+  private forget(side: Side): void {
+    const { metrics, ctx } = this.runner;
+    const slot = { side, slot: ctx.names.slot[side] };
+    for (const name of ['oldest_transaction_age_seconds', 'database_size_bytes'] as const)
+      metrics.set(name, { side }, undefined);
+    for (const name of ['slot_retained_wal_bytes', 'slot_safe_wal_bytes'] as const)
+      metrics.set(name, slot, undefined);
+    setState(metrics, 'slot_wal_status', slot, undefined);
+    setState(metrics, 'fence_state', { side }, undefined);
+    for (const { name } of tablesOf(side, ctx.schemas))
+      metrics.set('table_rows', { side, table: name }, undefined);
+    for (const state of SESSION_STATES) metrics.set('pool_connections', { side, state }, undefined);
   }
 
   private async lookAtGreen(client: pg.PoolClient): Promise<void> {
@@ -115,17 +163,30 @@ export class Observer {
       [ctx.names.migration],
     );
     setState(metrics, 'phase', {}, run[0]?.phase ?? 'created');
+    if (!this.rehearsalsRead) {
+      const { rows: rehearsals } = await client.query<{ outcome: string; at: number }>(REHEARSALS, [
+        ctx.names.migration,
+      ]);
+      // Later ones are set by the handover itself.
+      for (const { outcome, at } of rehearsals)
+        metrics.set('rehearsal_last_timestamp_seconds', { outcome }, at);
+      this.rehearsalsRead = true;
+    }
     if (run[0]) metrics.set('phase_start_timestamp_seconds', { phase: run[0].phase }, run[0].since);
   }
 
-  private readonly seen: Partial<Record<Side, number>> = {};
+  private readonly seen: Partial<Record<Side, { total: number; serving: boolean }>> = {};
+  private readonly decided: Partial<Record<Side, number | undefined>> = {};
+  private readonly missed: Record<Side, number> = { blue: 0, green: 0 };
+  private rehearsalsRead = false;
 
   private refused(side: Side, total: number): void {
     const before = this.seen[side];
-    this.seen[side] = total;
-    // Refusals inside a freeze are the freeze; those of a side that serves are not a stray writer's either.
-    if (before !== undefined && total > before && this.runner.sync?.serving !== side)
-      this.runner.metrics.add('standby_writes_refused_total', { side }, total - before);
+    const serving = this.runner.sync?.serving === side;
+    this.seen[side] = { total, serving };
+    // A side that serves refuses in a freeze only; so does one that served until now. Neither is a stray writer's.
+    if (before !== undefined && total > before.total && !serving && !before.serving)
+      this.runner.metrics.add('standby_writes_refused_total', { side }, total - before.total);
   }
 
   private async remember(): Promise<void> {
@@ -179,4 +240,10 @@ export class Observer {
       [JSON.stringify(rows)],
     );
   }
+}
+
+/** The newest decision of both sides; undefined when there is none. */
+function newest(decided: Partial<Record<Side, number | undefined>>): number | undefined {
+  const known = Object.values(decided).filter((at) => at !== undefined);
+  return known.length === 0 ? undefined : Math.max(...known);
 }

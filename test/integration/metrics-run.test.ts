@@ -59,6 +59,8 @@ describe('the metrics of a run', () => {
     });
     expect(value(seen, 'serving_side', 'side="blue"')).toBe(1);
     expect(value(seen, 'leader')).toBe(1);
+    expect(value(seen, 'freeze_active')).toBe(0);
+    expect(value(seen, 'pool_connections', 'side="green"', 'state="idle"')).toBeGreaterThan(0);
     expect(value(seen, 'fence_state', 'side="green"', 'state="closed"')).toBe(1);
     expect(value(seen, 'slot_wal_status', 'side="blue"', 'status="reserved"')).toBe(1);
     expect(value(seen, 'verify_last_success_timestamp_seconds')).toBeGreaterThan(1.6e9);

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { writeDashboard } from '../dashboard/write.ts';
 import { errors, exitCodes, metrics } from './catalogues.ts';
 import { commands, options } from './interface.ts';
 import { fillIn } from './markdown.ts';
@@ -21,11 +22,12 @@ export function generated(readme: string): string {
   });
 }
 
-/** `npm run docs`. */
+/** `npm run docs`: the README, and the dashboard in grafana/. */
 export function main(): number {
   const before = readFileSync(README, 'utf8');
   const after = generated(before);
   if (after !== before) writeFileSync(README, after);
+  writeDashboard();
   process.stdout.write(after === before ? 'README.md is up to date\n' : 'README.md was brought up to date\n');
   return 0;
 }
