@@ -1,4 +1,5 @@
-import { beginInPlace, inPlaceProgress } from './in-place/progress.ts';
+import { restoreForeignKeys } from './in-place/foreign-keys.ts';
+import { beginInPlace, inPlaceProgress, readInPlace } from './in-place/progress.ts';
 import { reconcile } from './in-place/reconcile.ts';
 import { statementsOf } from './in-place/statements.ts';
 import type { Migration, MigrationContext } from './session.ts';
@@ -25,6 +26,7 @@ export const migrateUserSettingsMigration: Migration = {
   async down(m) {
     const sql = statementsOf(m.schemas);
     await m.query(sql.empty);
+    if ((await readInPlace(m.query, m.schemas)) !== null) await restoreForeignKeys(m.query, m.schemas);
     await m.query(sql.dropProgress);
   },
 };

@@ -1,5 +1,6 @@
 import type { RunQuery, TableSchemas } from '../session.ts';
 import { BatchFailed, type Faulty, sqlStateOf } from './batch-failed.ts';
+import { restoreForeignKeys, setForeignKeysAside } from './foreign-keys.ts';
 import { beginInPlace, type InPlaceProgress, inPlaceProgress } from './progress.ts';
 import { type Pass, reconcile, renew } from './reconcile.ts';
 import { type Statements, statementsOf } from './statements.ts';
@@ -35,17 +36,21 @@ export async function moveInPlace(
   options: MoveOptions,
 ): Promise<void> {
   const sql = statementsOf(schemas);
-  await transaction(query, async () => {
-    await beginInPlace(query, schemas);
-  });
+  // Rows and progress commit together, so what a crash of the server takes back is read again; the last pass is flushed.
+  await query('SET synchronous_commit = off', []);
+  await transaction(query, () => beginInPlace(query, schemas));
   let progress = await inPlaceProgress(query, schemas);
+  if (!progress.copied) await transaction(query, () => setForeignKeysAside(query, schemas));
+  let unnotedMs = 0;
   while (!progress.copied) {
     await options.beforeBatch();
+    const startedAt = performance.now();
     const [done] = await query<Pick<InPlaceProgress, 'last_id' | 'copied' | 'batches' | 'rows_read'>>(
       sql.batch,
-      [progress.last_id, options.batchSize],
+      [progress.last_id, options.batchSize, unnotedMs],
     ).catch((error: unknown) => failedBatch(query, sql, progress, options.batchSize, error));
     if (done === undefined) throw new Error('the progress of 057 is gone');
+    unnotedMs = performance.now() - startedAt;
     progress = { ...progress, ...done };
     await options.afterBatch({
       batch: progress.batches,
@@ -53,6 +58,8 @@ export async function moveInPlace(
       rowsExpected: Number(progress.rows_expected),
     });
   }
+  await query(sql.spent, [unnotedMs]);
+  await transaction(query, () => restoreForeignKeys(query, schemas));
   for (let round = 1; round <= MOST_ROUNDS; round++)
     if ((await catchUp(query, schemas, options)) <= options.batchSize) return;
 }
@@ -111,7 +118,7 @@ async function failedBatch(
   if (!isOfData(error)) throw error;
   let last = progress.last_id;
   const faulty = await firstFault(query, batchSize, async () => {
-    const [one] = await query<{ last_id: string; copied: boolean }>(sql.batch, [last, 1]);
+    const [one] = await query<{ last_id: string; copied: boolean }>(sql.batch, [last, 1, 0]);
     if (one === undefined || one.copied) return null;
     last = one.last_id;
     return last;

@@ -29,6 +29,8 @@ export interface InPlaceProgress {
   readonly failed_id: number | null;
   readonly failed_state: string | null;
   readonly failed_on: string | null;
+  /** Statements that make the foreign keys again which are set aside for the first reading; null while none is. */
+  readonly foreign_keys: readonly string[] | null;
 }
 
 /** @returns the progress of 057 in this database, or null where it never began in place. */

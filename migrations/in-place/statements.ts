@@ -57,7 +57,10 @@ export function statementsOf(schemas: TableSchemas) {
   return {
     source,
 
-    /** `$1` the last id that was read, `$2` how many rows. One statement, so rows and progress commit together. */
+    /**
+     * `$1` the last id that was read, `$2` how many rows, `$3` the milliseconds that earlier batches took and nobody has
+     * noted. One statement, so rows and progress commit together.
+     */
     batch: `
   WITH batch AS MATERIALIZED (
     SELECT ${SOURCE_LIST} FROM ${source} AS us WHERE us."id" > $1::bigint ORDER BY us."id" LIMIT $2
@@ -67,7 +70,7 @@ export function statementsOf(schemas: TableSchemas) {
       rows_read = p.rows_read + (SELECT count(*) FROM batch),
       batches = p.batches + 1,
       copied = (SELECT count(*) FROM batch) < $2,
-      busy_ms = p.busy_ms + extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000,
+      busy_ms = p.busy_ms + $3::double precision,
       failed_batch = NULL, failed_id = NULL, failed_state = NULL, failed_on = NULL
   RETURNING p.last_id::text, p.copied, p.batches, p.rows_read::text`,
 
@@ -97,18 +100,27 @@ export function statementsOf(schemas: TableSchemas) {
   ORDER BY u."id"
   LIMIT $2`,
 
-    /** Everybody whom the keys of the ids `$1` concern, those they have and those they had. */
+    /**
+     * Everybody whom the keys of the ids `$1` concern, those they have and those they had; and whom theirs concern, and
+     * so on: whoever's image is taken away may leave a key to an heir that nothing else would lead to.
+     */
     affected: `
-  WITH keys AS (
-    SELECT us.${KEY} AS key FROM ${source} AS us WHERE us."id" = ANY ($1::integer[]) AND ${MAPPABLE}
+  WITH RECURSIVE affected(id) AS (
+    SELECT t.id FROM unnest($1::integer[]) AS t(id)
     UNION
-    SELECT u.${KEY} FROM ${org('user')} AS u WHERE u."id" = ANY ($1::integer[])
+    SELECT near.id
+    FROM affected AS a
+    CROSS JOIN LATERAL (
+      SELECT other."id" AS id
+      FROM ${source} AS us JOIN ${source} AS other ON other.${KEY} = us.${KEY}
+      WHERE us."id" = a.id AND us.${KEY} <> ''
+      UNION ALL
+      SELECT u."id" FROM ${source} AS us JOIN ${org('user')} AS u ON u.${KEY} = us.${KEY} WHERE us."id" = a.id
+      UNION ALL
+      SELECT heir."id" FROM ${org('user')} AS u JOIN ${source} AS heir ON heir.${KEY} = u.${KEY} WHERE u."id" = a.id
+    ) AS near
   )
-  SELECT t.id AS id FROM unnest($1::integer[]) AS t(id)
-  UNION
-  SELECT us."id" FROM ${source} AS us JOIN keys ON keys.key = us.${KEY}
-  UNION
-  SELECT u."id" FROM ${org('user')} AS u JOIN keys ON keys.key = u.${KEY}`,
+  SELECT a.id AS id FROM affected AS a`,
 
     /** Takes the images of the ids `$1` away, children first; what others have attached to them makes it fail (I8). */
     remove: [
@@ -147,7 +159,8 @@ export function statementsOf(schemas: TableSchemas) {
     failed_batch integer,
     failed_id    integer,
     failed_state text,
-    failed_on    text
+    failed_on    text,
+    foreign_keys text[]
   )`,
     beginProgress: `
   INSERT INTO ${progress} (rows_expected, since)
@@ -156,16 +169,29 @@ export function statementsOf(schemas: TableSchemas) {
     readProgress: `
   SELECT p.started_at::text, p.finished_at::text, p.rows_expected::text, p.since::text, p.last_id::text, p.rows_read::text,
          p.rows_again::text, p.batches, p.copied, p.busy_ms, p.locked_ms, p.size_before::text, p.size_after::text,
-         p.failed_batch, p.failed_id, p.failed_state, p.failed_on
+         p.failed_batch, p.failed_id, p.failed_state, p.failed_on, p.foreign_keys
   FROM ${progress} AS p`,
     hasProgress: `SELECT to_regclass('${progress.replaceAll("'", "''")}') IS NOT NULL AS found`,
     advance: `UPDATE ${progress} SET since = $1::bigint, rows_again = rows_again + $2::bigint, busy_ms = busy_ms + $3::double precision`,
+    spent: `UPDATE ${progress} SET busy_ms = busy_ms + $1::double precision`,
     fail: `UPDATE ${progress} SET failed_batch = $1::integer, failed_id = $2::integer, failed_state = $3::text, failed_on = $4::text`,
     finish: `
   UPDATE ${progress}
   SET finished_at = clock_timestamp(), rows_again = rows_again + $1::bigint, locked_ms = $2::double precision,
       failed_batch = NULL, failed_id = NULL, failed_state = NULL, failed_on = NULL`,
     measure: `UPDATE ${progress} SET size_after = pg_database_size(current_database())`,
+
+    /** Statements that make and drop the foreign keys among the org tables; names come out qualified. */
+    foreignKeys: `
+  SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', c.conrelid::regclass, c.conname, pg_get_constraintdef(c.oid)) AS add,
+         format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname) AS drop
+  FROM pg_catalog.pg_constraint AS c
+  WHERE c.contype = 'f' AND c.conrelid = ANY ($TABLES) AND c.confrelid = ANY ($TABLES)
+  ORDER BY c.conrelid::regclass::text, c.conname`.replaceAll(
+      '$TABLES',
+      `ARRAY[${['role', 'org', 'user', 'org_user', 'settings'].map((name) => `'${org(name).replaceAll("'", "''")}'::regclass`).join(', ')}]`,
+    ),
+    keepForeignKeys: `UPDATE ${progress} SET foreign_keys = $1::text[]`,
     dropProgress: `DROP TABLE IF EXISTS ${progress}`,
 
     /** Org tables that hold rows before anything was moved. */

@@ -120,18 +120,62 @@ it('killed before, after and in any batch, and in the last pass, up goes on and 
   expect(users).toBeGreaterThan(2_000);
 });
 
+it('a key that was left to an heir is not lost when its holder is read again because of somebody else', async () => {
+  const { owner, superuser } = pair.blue.urls;
+  await execute(
+    owner,
+    `INSERT INTO user_settings (id, keycloak_user_id) VALUES (9001, 'first'), (9002, 'shared'), (9003, 'shared')`,
+  );
+  const killed = await migrateProcess(pair, ['up'], { ORCHESTRATE_FAILPOINT: 'reconcile.before:crash' });
+  expect(killed.ended).toBe('SIGKILL');
+  // 9001 is read first, alone, and takes 9002 with it, whose old key is 9003's from now on.
+  await execute(owner, `UPDATE user_settings SET keycloak_user_id = 'taken' WHERE id IN (9001, 9002)`);
+  expect(await changed('up', '--batch-size', '1')).toEqual([NAMES[1]]);
+  expect((await compareInPlace(superuser)).differences).toEqual([]);
+  expect(
+    await rows(owner, 'SELECT id, keycloak_user_id AS key FROM "user" WHERE id > 9000 ORDER BY id'),
+  ).toEqual([
+    { id: 9001, key: 'taken' },
+    { id: 9003, key: 'shared' },
+  ]);
+});
+
 it('a half-done 057 is taken back too', async () => {
   const url = pair.blue.urls.superuser;
   const before = await catalogOf(url);
   const bytes = await bytesOf(url, ['user_settings', 'settings']);
+  await changed('up', '--to', '056');
+  const at056 = await catalogOf(url);
   const killed = await migrateProcess(pair, ['up', '--batch-size', '250'], {
     ORCHESTRATE_FAILPOINT: 'batch.after:crash:3',
   });
   expect(killed.ended).toBe('SIGKILL');
+  // The foreign keys that the first reading does without are back at once.
+  expect((await catalogOf(url))['constraints']).not.toEqual(at056['constraints']);
+  expect(await changed('down', '--to', '056', '--yes')).toEqual([]);
+  expect(await catalogOf(url)).toEqual(at056);
+  const again = await migrateProcess(pair, ['up', '--batch-size', '250'], {
+    ORCHESTRATE_FAILPOINT: 'batch.after:crash:3',
+  });
+  expect(again.ended).toBe('SIGKILL');
   expect((await migrate('down', '--to', '055')).exit).toBe(2);
   expect(await changed('down', '--to', '055', '--yes')).toEqual([NAMES[0]]);
   expect(await catalogOf(url)).toEqual(before);
   expect(await bytesOf(url, ['user_settings', 'settings'])).toEqual(bytes);
+});
+
+it('the time at work has everything that a batch waits for', async () => {
+  await migrate('up', '--to', '056');
+  // At the end of the statement, where a clock read inside it does not see it.
+  await execute(
+    pair.blue.urls.owner,
+    `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+     CREATE TRIGGER slow AFTER INSERT ON settings EXECUTE FUNCTION slow()`,
+  );
+  expect(await changed('up', '--batch-size', '1000')).toEqual([NAMES[1]]);
+  const { in_place } = (await migrate('status')).json<MigrateDocument>();
+  expect(in_place?.batches).toBe(3);
+  expect(in_place?.busy_seconds).toBeGreaterThan(0.6);
 });
 
 it('two at once do everything once', async () => {
