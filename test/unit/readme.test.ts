@@ -43,6 +43,7 @@ const EXECUTED: Readonly<Record<string, string>> = {
   'drill terminal-2': 'test/e2e/readme.test.ts',
   'drill terminal-3': 'test/e2e/readme.test.ts',
   docs: 'test/unit/readme.test.ts',
+  chart: 'test/chart/chart.test.ts',
 };
 
 describe('generated sections', () => {
@@ -204,6 +205,7 @@ describe('the page', () => {
       'Inside one database',
       'Commands',
       'Metrics',
+      'Dashboard, alerts, Kubernetes',
       'Errors',
       'Roles and rights',
       'How it is tested',

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { writeChart } from '../chart/write.ts';
 import { writeDashboard } from '../dashboard/write.ts';
 import { errors, exitCodes, metrics } from './catalogues.ts';
 import { commands, options } from './interface.ts';
@@ -22,12 +23,13 @@ export function generated(readme: string): string {
   });
 }
 
-/** `npm run docs`: the README, and the dashboard in grafana/. */
+/** `npm run docs`: the README, the dashboard in grafana/, and what the chart takes from both. */
 export function main(): number {
   const before = readFileSync(README, 'utf8');
   const after = generated(before);
   if (after !== before) writeFileSync(README, after);
   writeDashboard();
+  writeChart();
   process.stdout.write(after === before ? 'README.md is up to date\n' : 'README.md was brought up to date\n');
   return 0;
 }
