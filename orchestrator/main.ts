@@ -4,6 +4,8 @@
  * connection URL that was given as a flag should not stand in the process list longer than it must.
  */
 process.title = 'orchestrate';
+// An account without a passwd entry, as containers have, has no home either; a library asks for one as it is loaded.
+process.env['HOME'] ??= '/';
 
 const args = process.argv.slice(2);
 const ending = new AbortController();
