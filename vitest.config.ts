@@ -5,7 +5,14 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     // Long on purpose; they have commands of their own.
-    exclude: ['test/faults/**', 'test/model/**', 'test/chart/**', 'test/crash/**', 'test/bench/**', 'node_modules/**'],
+    exclude: [
+      'test/faults/**',
+      'test/model/**',
+      'test/chart/**',
+      'test/crash/**',
+      'test/bench/**',
+      'node_modules/**',
+    ],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,

@@ -2,8 +2,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { COMMANDS } from '../../orchestrator/cli/commands.ts';
 import { buildImage, type Image } from '../support/chart/image.ts';
 import { ROOT } from '../support/chart/write.ts';
 
@@ -54,8 +54,16 @@ describe('the image', () => {
   it('knows its version and every command, with nothing left out that one of them loads', () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
     expect(inside('--version').stdout).toContain(version);
-    for (const { name } of COMMANDS) expect([name, inside(name, '--help').status]).toEqual([name, 0]);
-    // These load the drivers, the mapping and the servers of a rehearsal.
+    // Every file, in one process: whatever any of them imports is there.
+    const all = filesOf('app/dist').filter((f) => f.endsWith('.js') && !/(main|-process)\.js$/.test(f));
+    const urls = all.map((f) => pathToFileURL(join(image.root, 'app/dist', f)).href);
+    const script = join(directory, 'import.mjs');
+    writeFileSync(script, `for (const url of ${JSON.stringify(urls)}) await import(url);\n`);
+    const imported = spawnSync(join(image.root, 'usr/local/bin/node'), [script], {
+      encoding: 'utf8',
+      env: {},
+    });
+    expect([urls.length > 200, imported.stderr]).toEqual([true, '']);
     expect(inside('plan', '--no-sample', '--json').stderr).toBe('');
     const url = 'postgres://nobody@127.0.0.1:1/none';
     const unreachable = inside('preflight', '--json', '--blue-url', url, '--green-url', url);
