@@ -11,6 +11,7 @@ import { rehearse } from './rehearse.ts';
 import { resume } from './resume.ts';
 import { revert } from './revert.ts';
 import { run } from './run.ts';
+import { version } from './show-version.ts';
 import { status } from './status.ts';
 import { verify } from './verify.ts';
 import { worker } from './worker.ts';
@@ -32,4 +33,5 @@ export const COMMANDS: readonly Command[] = [
   resume,
   migrate,
   rehearse,
+  version,
 ];

@@ -44,6 +44,7 @@ const EXECUTED: Readonly<Record<string, string>> = {
   'drill terminal-3': 'test/e2e/readme.test.ts',
   docs: 'test/unit/readme.test.ts',
   chart: 'test/chart/chart.test.ts',
+  application: 'test/integration/package.test.ts, with the packed package',
 };
 
 describe('generated sections', () => {
@@ -109,7 +110,7 @@ describe('shell blocks', () => {
     },
   );
 
-  it('other blocks are SQL that a test executes, a diagram, or plain text', () => {
+  it('other blocks are SQL and TypeScript that a test executes, a diagram, or plain text', () => {
     const others = blocks.filter((b) => b.language !== 'sh').map((b) => [b.language, ...b.marks].join(' '));
     expect([...new Set(others)].toSorted()).toEqual([
       'mermaid',
@@ -117,6 +118,8 @@ describe('shell blocks', () => {
       'sql green in-database',
       'sql roles',
       'text',
+      'ts after',
+      'ts before',
     ]);
   });
 
