@@ -2,6 +2,7 @@
 import { main as copy } from './copy.ts';
 import { main as handover } from './handover.ts';
 import { main as inPlace } from './in-place.ts';
+import { main as start } from './start.ts';
 import { main as sync } from './sync.ts';
 import { main as verify } from './verify.ts';
 import { main as whole } from './whole.ts';
@@ -12,6 +13,7 @@ const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<n
   verify,
   sync,
   whole,
+  start,
   'in-place': inPlace,
 };
 
