@@ -38,7 +38,7 @@ export async function parseCommandLine(args: readonly string[], columns: number)
 function withoutTypes(help: string): string {
   return help
     .replaceAll(/^ +\[(?:string|boolean)\](?: \[choices: .*\])?\n/gm, '')
-    .replaceAll(/ *\[(?:string|boolean)\]$/gm, '');
+    .replaceAll(/ *\[(?:string|boolean)\](?: \[choices: .*\])?$/gm, '');
 }
 
 function configure(

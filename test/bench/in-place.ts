@@ -22,6 +22,8 @@ interface Row {
   readonly seconds: number;
   readonly batches_seconds: number;
   readonly locked_seconds: number;
+  /** What `plan --in-place` said before. */
+  readonly planned_seconds: number;
 }
 
 export async function main(args: readonly string[]): Promise<number> {
@@ -52,11 +54,17 @@ export async function main(args: readonly string[]): Promise<number> {
         await loadUsers(blue.urls.superuser, { users, seed: round, profile });
         await execute(blue.urls.superuser, 'VACUUM ANALYZE user_settings');
         await execute(server.superuserUrl, 'CHECKPOINT');
-        const row = { users, round, ...(await up(blue.urls.sync, values['batch-size'])) };
+        const planned = await json<{ estimated_seconds: number }>(blue.urls.sync, ['plan', '--in-place']);
+        const row = {
+          users,
+          round,
+          planned_seconds: planned.estimated_seconds,
+          ...(await up(blue.urls.sync, values['batch-size'])),
+        };
         rows.push(row);
         if (!values.json)
           process.stdout.write(
-            `${users} users  round ${round}  ${row.seconds.toFixed(2)} s  (batches ${row.batches_seconds.toFixed(2)}, writers locked out ${row.locked_seconds.toFixed(3)})${users === 23_000 ? `  the guide: ${GUIDE}` : ''}\n`,
+            `${users} users  round ${round}  ${row.seconds.toFixed(2)} s  (planned ${row.planned_seconds.toFixed(2)}, batches ${row.batches_seconds.toFixed(2)}, writers locked out ${row.locked_seconds.toFixed(3)})${users === 23_000 ? `  the guide: ${GUIDE}` : ''}\n`,
           );
         await execute(server.superuserUrl, 'DROP DATABASE blue WITH (FORCE)');
       }
@@ -77,16 +85,26 @@ export async function main(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-async function up(url: string, batchSize: string): Promise<Omit<Row, 'users' | 'round'>> {
+async function up(url: string, batchSize: string): Promise<Omit<Row, 'users' | 'round' | 'planned_seconds'>> {
   const startedAt = performance.now();
-  const child = spawn(
-    process.execPath,
-    [PROGRAM, 'migrate', 'up', '--side', 'blue', '--batch-size', batchSize, '--json'],
-    {
-      env: { PATH: process.env['PATH'] ?? '', ORCHESTRATE_BLUE_URL: url },
-      stdio: ['ignore', 'pipe', 'ignore'],
-    },
-  );
+  const { in_place: done } = await json<{ in_place: { busy_seconds: number; locked_seconds: number } }>(url, [
+    'migrate',
+    'up',
+    '--side',
+    'blue',
+    '--batch-size',
+    batchSize,
+  ]);
+  const seconds = (performance.now() - startedAt) / 1_000;
+  return { seconds, batches_seconds: done.busy_seconds, locked_seconds: done.locked_seconds };
+}
+
+/** Runs the program. @returns its document. */
+async function json<T>(url: string, args: readonly string[]): Promise<T> {
+  const child = spawn(process.execPath, [PROGRAM, ...args, '--json'], {
+    env: { PATH: process.env['PATH'] ?? '', ORCHESTRATE_BLUE_URL: url },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
@@ -94,12 +112,6 @@ async function up(url: string, batchSize: string): Promise<Omit<Row, 'users' | '
   const code = await new Promise((resolve) => {
     child.once('close', resolve);
   });
-  const seconds = (performance.now() - startedAt) / 1_000;
-  if (code !== 0) throw new Error(`migrate up ended with ${String(code)}`);
-  const document = JSON.parse(output) as { in_place: { busy_seconds: number; locked_seconds: number } };
-  return {
-    seconds,
-    batches_seconds: document.in_place.busy_seconds,
-    locked_seconds: document.in_place.locked_seconds,
-  };
+  if (code !== 0) throw new Error(`${args.join(' ')} ended with ${String(code)}`);
+  return JSON.parse(output) as T;
 }

@@ -206,6 +206,7 @@ describe('the page', () => {
       'A drill: cutover and revert',
       'Phases and states',
       'Inside one database',
+      'For application code',
       'Commands',
       'Metrics',
       'Dashboard, alerts, Kubernetes',
