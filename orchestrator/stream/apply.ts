@@ -4,12 +4,12 @@ import { failure } from '../errors/failure.ts';
 import type { Context } from '../state/context.ts';
 import { appendJournal } from '../state/journal.ts';
 import { type Assignment, assign, assignWithoutKeys } from './assignment.ts';
-import type { Relation, Value } from './change.ts';
+import type { Change, Relation, Value } from './change.ts';
 import { DeleteIndexes } from './delete-indexes.ts';
 import { keepForeignRows, makeRoom, rehome } from './foreign-rows.ts';
 import { map, park, rekey, unmap, unpark } from './forward-move.ts';
 import { readImages, readKeys, readPlaces, reread } from './forward-state.ts';
-import { type Exception, updateFacts } from './forward-update.ts';
+import { type Exception, FactRows, type Facts, updateFacts } from './forward-update.ts';
 import { fill, Nets } from './nets.ts';
 import type { Batch, Sink, SinkTransaction } from './sink.ts';
 import { checkSourceRelation } from './source-relation.ts';
@@ -38,7 +38,8 @@ export class ForwardSink implements Sink {
   readonly #ctx: Context;
   readonly #mode: 'catch-up' | 'syncing';
   readonly #truncate: 'apply' | 'refuse';
-  readonly #nets = new Nets();
+  #nets = new Nets();
+  readonly #facts = new FactRows();
   readonly #deleteIndexes: DeleteIndexes;
 
   constructor(ctx: Context, options: ForwardOptions) {
@@ -60,8 +61,22 @@ export class ForwardSink implements Sink {
     this.#nets.clear();
   }
 
+  prepare(changes: readonly Change[]): Prepared | undefined {
+    const nets = new Nets();
+    for (const change of changes)
+      if (change.kind === 'truncate' || nets.add(change) !== undefined) return undefined;
+    return { nets, ...this.#split(nets) };
+  }
+
   async apply(tx: SinkTransaction, batch: Batch): Promise<void> {
-    this.#nets.clear();
+    // The net effect follows from the changes alone, unless something has to be looked up in between.
+    const prepared = (batch.prepared as Prepared | undefined) ?? this.prepare(batch.changes);
+    if (prepared !== undefined) {
+      this.#nets = prepared.nets;
+      await this.#write(tx, batch.xids, prepared);
+      return;
+    }
+    this.#nets = new Nets();
     for (const change of batch.changes) {
       if (change.kind === 'truncate') {
         if (!change.relations.some((r) => r.name === SOURCE_TABLE)) continue;
@@ -89,19 +104,18 @@ export class ForwardSink implements Sink {
     return this.#ctx.claim().generation > 0n;
   }
 
-  async #write(tx: SinkTransaction, xids: readonly number[]): Promise<void> {
+  async #write(
+    tx: SinkTransaction,
+    xids: readonly number[],
+    split: Split = this.#split(this.#nets),
+  ): Promise<void> {
     const { relations } = this.#ctx;
     const { rows } = this.#nets;
     if (rows.size === 0) return;
     try {
-      const present: Value[][] = [];
-      const moving: number[] = [];
-      for (const [id, row] of rows) {
-        tx.touched.add(id);
-        if (row === null) moving.push(id);
-        else present.push(row);
-      }
-      const exceptions = await updateFacts(tx.client, relations, present, this.#served);
+      for (const id of rows.keys()) tx.touched.add(id);
+      const moving = [...split.gone];
+      const exceptions = await updateFacts(tx.client, relations, split.facts, this.#served);
       await this.#rehome(tx, exceptions);
       for (const e of exceptions) if (!e.mapped || e.rekeyed) moving.push(e.id);
       if (moving.length > 0) await this.#move(tx, moving, xids);
@@ -114,14 +128,23 @@ export class ForwardSink implements Sink {
     this.#nets.clear();
   }
 
+  #split(nets: Nets): Split {
+    const gone: number[] = [];
+    for (const [id, row] of nets.rows) {
+      if (row === null) gone.push(id);
+      else this.#facts.add(row);
+    }
+    return { gone, facts: this.#facts.take() };
+  }
+
   /** Facts of users that have no settings row of their own: first the row, then the facts. */
   async #rehome(tx: SinkTransaction, exceptions: readonly Exception[]): Promise<void> {
     const homeless = exceptions.filter((e) => e.homeless).map((e) => e.id);
     if (homeless.length === 0) return;
     await rehome(tx.client, this.#ctx.relations, homeless);
     await this.#complete(tx.client, homeless, 'syncing');
-    const rows = homeless.map((id) => this.#row(id));
-    await updateFacts(tx.client, this.#ctx.relations, rows, false);
+    for (const id of homeless) this.#facts.add(this.#row(id));
+    await updateFacts(tx.client, this.#ctx.relations, this.#facts.take(), false);
   }
 
   /** Rows that change their place: between mapped, parked and gone, or their key. */
@@ -178,7 +201,7 @@ export class ForwardSink implements Sink {
     blue?: { readonly tx: SinkTransaction; readonly xids: readonly number[] },
   ): Promise<number[]> {
     const { relations } = this.#ctx;
-    const holes = ids.filter((id) => this.#nets.rows.get(id)?.includes(undefined));
+    const holes = ids.filter((id) => this.#nets.partial(id));
     if (holes.length === 0) return [...ids];
     const images = await readImages(client, relations, holes);
     const missing: number[] = [];
@@ -213,15 +236,25 @@ export class ForwardSink implements Sink {
   }
 
   #row(id: number): Value[] {
-    const row = this.#nets.rows.get(id);
+    const row = this.#nets.values(id);
     if (!row) throw failure('INTERNAL', { message: `the batch holds no row of source id ${id}` });
     return row;
   }
 
   #key(id: number): string | null | undefined {
-    const row = this.#nets.rows.get(id);
-    return row === null || row === undefined ? undefined : row[KEY];
+    return this.#nets.values(id)?.[KEY];
   }
+}
+
+/** The rows of a batch as the statements take them. */
+interface Split {
+  readonly gone: readonly number[];
+  readonly facts: Facts;
+}
+
+/** What a batch comes to, without a look at the destination. */
+interface Prepared extends Split {
+  readonly nets: Nets;
 }
 
 /** @returns the sink of the forward stream. */

@@ -1,19 +1,13 @@
-/** Messages are kept in blocks of this size; a larger message gets a block of its own. */
-const BLOCK_BYTES = 256 * 1024;
-/** Blocks that wait to be used again. */
-const SPARE_BLOCKS = 8;
 /** How many taken entries are cut off at a time. */
 const CUT = 16_384;
 
 /**
- * A queue of messages as they came, in blocks outside JavaScript's heap: a backlog of decoded rows would be copied by
- * every collection of garbage, and takes several times the room.
+ * A queue of messages as they came, in the buffers the socket filled: a backlog of decoded rows would be copied by
+ * every collection of garbage, and takes several times the room. Nothing is copied; a buffer goes when the last
+ * message in it, and the last row made of one, has gone.
  */
 export class ByteQueue {
-  readonly #spare: Buffer[] = [];
-  #block: Buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  #at = 0;
-  // Parallel arrays, one entry a message: its block, where it starts and ends there, and when it came.
+  // Parallel arrays, one entry a message: its buffer, where it starts and ends there, and when it came.
   #blocks: Buffer[] = [];
   #starts: number[] = [];
   #ends: number[] = [];
@@ -21,20 +15,13 @@ export class ByteQueue {
   #head = 0;
   #bytes = 0;
 
-  /** Copies `source` from `from` on. @param time whatever the reader wants to know about it. */
-  push(source: Uint8Array, from: number, time: number): void {
-    const size = source.length - from;
-    if (this.#at + size > this.#block.length) {
-      this.#block = size > BLOCK_BYTES ? Buffer.allocUnsafeSlow(size) : this.#fresh();
-      this.#at = 0;
-    }
-    this.#block.set(from === 0 ? source : source.subarray(from), this.#at);
-    this.#blocks.push(this.#block);
-    this.#starts.push(this.#at);
-    this.#at += size;
-    this.#ends.push(this.#at);
+  /** Adds what stands in `block` between `start` and `end`. @param time whatever the reader wants to know about it. */
+  push(block: Buffer, start: number, end: number, time: number): void {
+    this.#blocks.push(block);
+    this.#starts.push(start);
+    this.#ends.push(end);
     this.#times.push(time);
-    this.#bytes += size;
+    this.#bytes += end - start;
   }
 
   /** Bytes that wait. */
@@ -42,39 +29,39 @@ export class ByteQueue {
     return this.#bytes;
   }
 
+  /** Messages that wait. */
+  get length(): number {
+    return this.#blocks.length - this.#head;
+  }
+
   get empty(): boolean {
-    return this.#head === this.#blocks.length;
+    return this.length === 0;
   }
 
-  /** The block the oldest message is in; valid until it is taken. */
-  get block(): Buffer | undefined {
-    return this.#blocks[this.#head];
+  /** The buffer of the message `nth` behind the oldest. */
+  block(nth = 0): Buffer | undefined {
+    return this.#blocks[this.#head + nth];
   }
 
-  /** Where the oldest message starts in its block. */
-  get start(): number {
-    return this.#starts[this.#head] ?? 0;
+  /** Where that message starts in its buffer. */
+  start(nth = 0): number {
+    return this.#starts[this.#head + nth] ?? 0;
+  }
+
+  /** Where it ends. */
+  end(nth = 0): number {
+    return this.#ends[this.#head + nth] ?? 0;
   }
 
   get time(): number {
     return this.#times[this.#head] ?? 0;
   }
 
-  /** The newest message's block and start, for a change in place; undefined when nothing waits. */
-  get last(): { readonly block: Buffer; readonly start: number } | undefined {
-    const last = this.#blocks.length - 1;
-    const block = this.#blocks[last];
-    return last < this.#head || block === undefined ? undefined : { block, start: this.#starts[last] ?? 0 };
-  }
-
   /** Drops the oldest message. @returns its size in bytes. */
   take(): number {
-    const block = this.#blocks[this.#head];
-    const size = (this.#ends[this.#head] ?? 0) - this.#start(this.#head);
+    const size = this.end() - this.start();
     this.#head += 1;
     this.#bytes -= size;
-    if (block !== undefined && block !== this.#block && this.#blocks[this.#head] !== block)
-      this.#retire(block);
     if (this.empty || this.#head >= CUT) {
       for (const entries of [this.#blocks, this.#starts, this.#ends, this.#times])
         entries.splice(0, this.#head);
@@ -87,18 +74,5 @@ export class ByteQueue {
     for (const entries of [this.#blocks, this.#starts, this.#ends, this.#times]) entries.length = 0;
     this.#head = 0;
     this.#bytes = 0;
-  }
-
-  #start(entry: number): number {
-    return this.#starts[entry] ?? 0;
-  }
-
-  #fresh(): Buffer {
-    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  }
-
-  /** All of its messages are taken. */
-  #retire(block: Buffer): void {
-    if (block.length === BLOCK_BYTES && this.#spare.length < SPARE_BLOCKS) this.#spare.push(block);
   }
 }

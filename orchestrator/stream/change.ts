@@ -1,4 +1,5 @@
 import type { Lsn } from '../pg/lsn.ts';
+import type { WireRow } from './wire-row.ts';
 
 /** One value as pgoutput printed it; `undefined` is an unchanged TOAST value that was not sent. */
 export type Value = string | null | undefined;
@@ -36,14 +37,23 @@ export interface SourceTransaction {
   readonly commitMicros: bigint;
 }
 
-/** One change of a row, or a TRUNCATE. `old` is there when the key changed, or under REPLICA IDENTITY FULL. */
+/**
+ * One change of a row, or a TRUNCATE. `old` is there when the key changed, or under REPLICA IDENTITY FULL; `wire` when
+ * every value of the new row was sent: the same row, as it came.
+ */
 export type Change =
-  | { readonly kind: 'insert'; readonly relation: Relation; readonly row: Tuple }
+  | {
+      readonly kind: 'insert';
+      readonly relation: Relation;
+      readonly row: Tuple;
+      readonly wire?: WireRow | undefined;
+    }
   | {
       readonly kind: 'update';
       readonly relation: Relation;
       readonly row: Tuple;
       readonly old: Tuple | undefined;
+      readonly wire?: WireRow | undefined;
     }
   | { readonly kind: 'delete'; readonly relation: Relation; readonly old: Tuple }
   | { readonly kind: 'truncate'; readonly relations: readonly Relation[] };

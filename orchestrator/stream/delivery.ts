@@ -37,9 +37,9 @@ export class Delivery implements SinkTransaction {
   }
 
   /** Writes some consecutive changes. */
-  async apply(changes: readonly Change[]): Promise<void> {
+  async apply(changes: readonly Change[], prepared: unknown): Promise<void> {
     await this.#begin();
-    await this.#sink.apply(this, { changes, xids: this.xids });
+    await this.#sink.apply(this, { changes, xids: this.xids, prepared });
     this.#note();
   }
 

@@ -3,6 +3,7 @@ import type { Delta } from '../verify/delta.ts';
 import type { Change } from './change.ts';
 import type { Counts, Tally } from './counts.ts';
 import { Delivery } from './delivery.ts';
+import { LookAhead } from './look-ahead.ts';
 import type { Begin } from './protocol.ts';
 import type { StreamSession } from './session.ts';
 import type { Signal } from './signal.ts';
@@ -49,6 +50,7 @@ export class Feed {
   readonly #signal: Signal;
   readonly #counts: Counts;
   #reached: Lsn | undefined;
+  #ahead: { readonly changes: number; readonly look: LookAhead } | undefined;
 
   constructor(session: StreamSession, sink: Sink, delta: Delta, signal: Signal, counts: Counts) {
     this.#session = session;
@@ -63,6 +65,16 @@ export class Feed {
     return this.#reached;
   }
 
+  /** One for as long as the bounds are the same: what it looked at belongs to the next call. */
+  #lookAhead(changes: number): LookAhead {
+    if (this.#ahead?.changes !== changes)
+      this.#ahead = {
+        changes,
+        look: new LookAhead(this.#session.tail, this.#sink, { changes, bytes: FLUSH_BYTES }),
+      };
+    return this.#ahead.look;
+  }
+
   /** Applies the next batch. @throws whatever broke the stream or the destination's transaction. */
   async next(options: FeedOptions): Promise<FeedOutcome> {
     const { tail } = this.#session;
@@ -74,17 +86,19 @@ export class Feed {
     let changes: Change[] = [];
     let bytes = 0;
     let count = 0;
+    let size = 0;
     let inTransaction = false;
     let skipping = false;
     let endLsn: Lsn | undefined;
 
+    const ahead = this.#lookAhead(options.maxChanges);
     const flush = async (): Promise<void> => {
       if (changes.length === 0) return;
       const part = changes;
       changes = [];
       bytes = 0;
       tallies.push(this.#counts.received(part));
-      await delivery.apply(part);
+      await ahead.during(delivery.apply(part, ahead.take(part)));
     };
 
     for (;;) {
@@ -99,7 +113,8 @@ export class Feed {
         continue;
       }
       if (message.kind === 'begin') {
-        if (count >= options.maxChanges || (endLsn !== undefined && options.interrupted())) break;
+        const full = count >= options.maxChanges || size >= FLUSH_BYTES;
+        if (full || (endLsn !== undefined && options.interrupted())) break;
         // Exactly the transactions whose commit record starts before the point are in its snapshot (DESIGN 6).
         const cut = options.cut !== undefined && message.finalLsn >= options.cut;
         const late = options.arrivedBefore === undefined ? 0 : tail.peekArrival() - options.arrivedBefore;
@@ -108,7 +123,7 @@ export class Feed {
           return cut ? { kind: 'cut' } : { kind: 'later', waitMs: late };
         }
       }
-      const size = tail.take();
+      const taken = tail.take();
       switch (message.kind) {
         case 'begin':
           inTransaction = true;
@@ -143,7 +158,8 @@ export class Feed {
           if (skipping) break;
           changes.push(message);
           count += 1;
-          bytes += size;
+          bytes += taken;
+          size += taken;
           if (changes.length >= options.maxChanges || bytes >= FLUSH_BYTES) {
             await flush();
             if (inTransaction && options.stopping()) return { kind: 'stopped' };
@@ -153,7 +169,7 @@ export class Feed {
     await flush();
     if (endLsn === undefined) return { kind: 'empty' };
     options.committing(endLsn, carried);
-    await delivery.commit(endLsn);
+    await ahead.during(delivery.commit(endLsn));
     this.#counts.applied(delivery.xids.length, tallies, (performance.now() - started) / 1_000);
     return { kind: 'applied', endLsn, carried };
   }

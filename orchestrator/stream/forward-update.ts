@@ -2,8 +2,9 @@ import type pg from 'pg';
 import { columnsOf, KEY_COLUMN, SOURCE_COLUMNS, type SourceColumn } from '../../src/mapping/columns.ts';
 import { ident } from '../../src/mapping/identifier.ts';
 import type { Relations } from '../../src/mapping/sql.ts';
+import { BinaryArrays } from './binary-arrays.ts';
 import type { Value } from './change.ts';
-import { columnArrays } from './text-array.ts';
+import { WireRow } from './wire-row.ts';
 
 /** A row that the update of facts did not settle. */
 export interface Exception {
@@ -45,8 +46,8 @@ const userKey = columnsOf('user').filter((c) => c.name === KEY_COLUMN);
  * The facts of mapped rows, in one statement: settings and user rows that differ are updated, everything that needs
  * more (rows that are not mapped, other keys) comes back. Rows that are equal already are not written.
  *
- * $1 … the columns as arrays of their own types; then which columns were not sent, when some were not; then whether to
- * look for users that have no settings row of their own, which only a side that has served can hold.
+ * $1 … the columns as arrays of text, each value cast once; then which columns were not sent, when some were not; then
+ * whether to look for users that have no settings row of their own, which only a side that has served can hold.
  */
 const update = (r: Relations, masked: boolean): string => {
   const next = SOURCE_COLUMNS.length + 1;
@@ -59,8 +60,12 @@ const update = (r: Relations, masked: boolean): string => {
            u."id" IS NOT NULL AND (${differ(userFacts, 'u', 'us', masked)}) AS told,
            CASE WHEN u."id" IS NULL THEN NULL WHEN l.k IS NULL THEN u."id" ELSE l.settings_id END AS own_settings,
            us.*
-    FROM unnest(${SOURCE_COLUMNS.map((c, i) => `$${1 + i}::${c.type}[]`).join(', ')}${absent})
-      AS us(${SOURCE_COLUMNS.map((c) => ident(c.name)).join(', ')}${masked ? ', absent' : ''})
+    FROM (
+      SELECT ${SOURCE_COLUMNS.map((c) => `t.${ident(c.name)}::${c.type} AS ${ident(c.name)}`).join(', ')}${masked ? ', t.absent' : ''}
+      FROM unnest(${SOURCE_COLUMNS.map((_, i) => `$${1 + i}::text[]`).join(', ')}${absent})
+        AS t(${SOURCE_COLUMNS.map((c) => ident(c.name)).join(', ')}${masked ? ', absent' : ''})
+      OFFSET 0
+    ) AS us
     LEFT JOIN ${r.user} AS u ON u."id" = us."id"
     LEFT JOIN ${r.link} AS l ON l.k = us."id"
   ), settings AS (
@@ -85,38 +90,65 @@ const update = (r: Relations, masked: boolean): string => {
 
 const statements = new WeakMap<Relations, { readonly plain: string; readonly masked: string }>();
 
+/** Rows as the statements take them; made without the destination. */
+export interface Facts {
+  /** One array a column, of rows of which every value was sent. */
+  readonly whole: readonly Buffer[] | undefined;
+  /** The same of rows of which some values were not sent, and an array that says which. */
+  readonly partial: readonly (Buffer | string)[] | undefined;
+}
+
+/** Collects rows; made once, because the room they need is kept. */
+export class FactRows {
+  readonly #whole = new BinaryArrays(SOURCE_COLUMNS.length);
+  readonly #partial = new BinaryArrays(SOURCE_COLUMNS.length);
+  #absent: string[] = [];
+
+  /** @param row in declared order, or as it came; `undefined` values are to be left as they are. */
+  add(row: readonly Value[] | WireRow): void {
+    if (row instanceof WireRow || !row.includes(undefined)) {
+      this.#whole.add(row);
+      return;
+    }
+    this.#partial.add(row);
+    this.#absent.push(absentBits(row));
+  }
+
+  /** @returns what was added; nothing is left here. */
+  take(): Facts {
+    const absent = this.#absent;
+    this.#absent = [];
+    return {
+      whole: this.#whole.rows === 0 ? undefined : this.#whole.take(),
+      partial: absent.length === 0 ? undefined : [...this.#partial.take(), `{${absent.join(',')}}`],
+    };
+  }
+}
+
 /**
- * Updates the facts of those of `rows` that are mapped.
- * @param rows in declared order; `undefined` values are left as they are.
+ * Updates the facts of those of the rows that are mapped.
  * @param served whether green has served, so that a user may have no settings row of its own.
  * @returns what is not settled by that.
  */
 export async function updateFacts(
   client: pg.Client,
   relations: Relations,
-  rows: readonly (readonly Value[])[],
+  { whole, partial }: Facts,
   served: boolean,
 ): Promise<Exception[]> {
-  if (rows.length === 0) return [];
   let texts = statements.get(relations);
   if (texts === undefined) {
     texts = { plain: update(relations, false), masked: update(relations, true) };
     statements.set(relations, texts);
   }
-  const whole: (readonly Value[])[] = [];
-  const partial: (readonly Value[])[] = [];
-  for (const row of rows) (row.includes(undefined) ? partial : whole).push(row);
   const exceptions: Exception[] = [];
-  for (const [name, text, part] of [
+  for (const [name, text, arrays] of [
     ['forward_update', texts.plain, whole],
     ['forward_update_partial', texts.masked, partial],
   ] as const) {
-    if (part.length === 0) continue;
-    const values: unknown[] = columnArrays(part, SOURCE_COLUMNS.length);
-    if (part === partial) values.push(`{${part.map(absentBits).join(',')}}`);
-    values.push(served);
-    const { rows: found } = await client.query<Exception>({ name, text, values });
-    exceptions.push(...found);
+    if (arrays === undefined) continue;
+    const { rows } = await client.query<Exception>({ name, text, values: [...arrays, served] });
+    exceptions.push(...rows);
   }
   return exceptions;
 }

@@ -1,9 +1,10 @@
 import { SOURCE_COLUMNS } from '../../src/mapping/columns.ts';
 import type { Change, Value } from './change.ts';
-import { inDeclaredOrder } from './source-relation.ts';
+import { inDeclaredOrder, positionIn } from './source-relation.ts';
+import { WireRow } from './wire-row.ts';
 
-/** What a row of `user_settings` is in the end: its values in declared order, or null when it is gone. */
-export type Net = Value[] | null;
+/** What a row of `user_settings` is in the end: its values in declared order or as they came, or null: it is gone. */
+export type Net = Value[] | WireRow | null;
 
 const ID = SOURCE_COLUMNS.findIndex((c) => c.home === 'key');
 
@@ -28,20 +29,40 @@ export class Nets {
       this.rows.set(idOf(inDeclaredOrder(relation, change.old)), null);
       return undefined;
     }
+    const old = change.kind === 'update' ? change.old : undefined;
+    const from = old === undefined ? undefined : idOf(inDeclaredOrder(relation, old));
+    if (change.wire !== undefined) {
+      const id = change.wire.numberOf(positionIn(relation, ID));
+      if (from !== undefined && from !== id) this.rows.set(from, null);
+      this.rows.set(id, change.wire);
+      return undefined;
+    }
     const row = inDeclaredOrder(relation, change.row);
     const id = idOf(row);
-    if (change.kind === 'update' && change.old !== undefined) {
-      const from = idOf(inDeclaredOrder(relation, change.old));
-      if (from !== id) {
-        fill(row, this.rows.get(from));
-        if (row.includes(undefined)) return { from, to: id, row };
-        this.move({ from, to: id, row });
-        return undefined;
-      }
+    if (from !== undefined && from !== id) {
+      fill(row, this.values(from));
+      if (row.includes(undefined)) return { from, to: id, row };
+      this.move({ from, to: id, row });
+      return undefined;
     }
-    if (change.kind === 'update') fill(row, this.rows.get(id));
+    if (change.kind === 'update') fill(row, this.values(id));
     this.rows.set(id, row);
     return undefined;
+  }
+
+  /** The values of one row in declared order; null when it is gone, undefined when nothing is known of it. */
+  values(id: number): Value[] | null | undefined {
+    const net = this.rows.get(id);
+    if (!(net instanceof WireRow)) return net;
+    const row = inDeclaredOrder(net.relation, net.values);
+    this.rows.set(id, row);
+    return row;
+  }
+
+  /** Whether values of that row were not sent and are not known. */
+  partial(id: number): boolean {
+    const net = this.rows.get(id);
+    return net !== undefined && net !== null && !(net instanceof WireRow) && net.includes(undefined);
   }
 
   /** The row of `from` becomes the row of `to`. */

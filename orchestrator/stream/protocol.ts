@@ -1,5 +1,6 @@
 import type { Lsn } from '../pg/lsn.ts';
-import type { Change, Relation, RelationColumn, Tuple, Value } from './change.ts';
+import type { Change, Relation, RelationColumn, Tuple } from './change.ts';
+import { WireRow } from './wire-row.ts';
 
 /** A transaction begins: it is committed already, and `finalLsn` is where its commit record starts. */
 export interface Begin {
@@ -37,9 +38,6 @@ export type Message = Begin | Commit | RelationMessage | LogicalMessage | Change
 /** Microseconds between 1970 and 2000, where PostgreSQL's clock begins. */
 export const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
 
-/** Most values of this table are one character long: `t`, `f`, a digit. */
-const SINGLE = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
-
 const BEGIN = 0x42;
 const COMMIT = 0x43;
 const DELETE = 0x44;
@@ -51,9 +49,25 @@ const RELATION = 0x52;
 const TRUNCATE = 0x54;
 const UPDATE = 0x55;
 const TYPE = 0x59;
-const NULL_VALUE = 0x6e;
-const TEXT_VALUE = 0x74;
-const UNCHANGED_VALUE = 0x75;
+
+/** A row that was sent whole; its text is made when it is asked for. */
+class WholeRow {
+  readonly kind: 'insert' | 'update';
+  readonly relation: Relation;
+  readonly wire: WireRow;
+  readonly old: Tuple | undefined;
+
+  constructor(kind: 'insert' | 'update', wire: WireRow, old: Tuple | undefined) {
+    this.kind = kind;
+    this.relation = wire.relation;
+    this.wire = wire;
+    this.old = old;
+  }
+
+  get row(): Tuple {
+    return this.wire.values;
+  }
+}
 
 /**
  * Decodes pgoutput, protocol 1, text format (PostgreSQL manual, 53.9). Values stay the text that the server printed.
@@ -63,15 +77,17 @@ export class PgoutputDecoder {
   readonly #relations = new Map<number, Relation>();
   #buffer: Buffer = Buffer.alloc(0);
   #at = 0;
+  #end = 0;
 
   /**
-   * Decodes the message that begins at `start`; nothing returned refers to `buffer` afterwards.
+   * Decodes the message between `start` and `end`. Rows go on referring to `buffer`, which must not change any more.
    * @returns undefined for messages that carry nothing for us (types, origins).
    * @throws Error on anything that protocol 1 does not have.
    */
-  decode(buffer: Buffer, start = 0): Message | undefined {
+  decode(buffer: Buffer, start = 0, end = buffer.length): Message | undefined {
     this.#buffer = buffer;
     this.#at = start + 1;
+    this.#end = end;
     switch (buffer[start]) {
       case BEGIN:
         return { kind: 'begin', finalLsn: this.#lsn(), commitMicros: this.#time(), xid: this.#uint32() };
@@ -82,14 +98,14 @@ export class PgoutputDecoder {
       case INSERT: {
         const relation = this.#relation();
         this.#expect(NEW);
-        return { kind: 'insert', relation, row: this.#tuple() };
+        return new WholeRow('insert', this.#tuple(relation), undefined) as Change;
       }
       case UPDATE:
         return this.#update();
       case DELETE: {
         const relation = this.#relation();
         this.#at += 1;
-        return { kind: 'delete', relation, old: this.#tuple() };
+        return { kind: 'delete', relation, old: this.#tuple(relation).values };
       }
       case TRUNCATE:
         return this.#truncate();
@@ -110,11 +126,13 @@ export class PgoutputDecoder {
     let marker = this.#byte();
     let old: Tuple | undefined;
     if (marker !== NEW) {
-      old = this.#tuple();
+      old = this.#tuple(relation).values;
       marker = this.#byte();
     }
     if (marker !== NEW) throw new Error('pgoutput sent an UPDATE without a new row');
-    const row = this.#tuple();
+    const wire = this.#tuple(relation);
+    if (wire.complete) return new WholeRow('update', wire, old) as Change;
+    const row = wire.values;
     // Under REPLICA IDENTITY FULL an unchanged value is left out of the new row only.
     if (old !== undefined && relation.identity === 'f')
       for (let i = 0; i < row.length; i++) if (row[i] === undefined) row[i] = old[i];
@@ -166,27 +184,10 @@ export class PgoutputDecoder {
     return relation;
   }
 
-  #tuple(): Value[] {
-    const buffer = this.#buffer;
-    const count = this.#uint16();
-    // oxlint-disable-next-line unicorn/no-new-array -- its length is known, and this is the hottest line there is
-    const values = new Array<Value>(count);
-    let at = this.#at;
-    for (let i = 0; i < count; i++) {
-      const kind = buffer[at++];
-      if (kind === NULL_VALUE) values[i] = null;
-      else if (kind === TEXT_VALUE) {
-        const length = buffer.readInt32BE(at);
-        at += 4;
-        const only = length === 1 ? SINGLE[buffer[at] as number] : undefined;
-        values[i] = only ?? buffer.toString('utf8', at, at + length);
-        at += length;
-        if (at > buffer.length) throw new Error('pgoutput sent a value that ends beyond its message');
-      } else if (kind === UNCHANGED_VALUE) values[i] = undefined;
-      else throw new Error(`pgoutput sent a value of kind ${kind}, which the text format does not have`);
-    }
-    this.#at = at;
-    return values;
+  #tuple(relation: Relation): WireRow {
+    const row = new WireRow(relation, this.#buffer, this.#at, this.#end);
+    this.#at = row.end;
+    return row;
   }
 
   #expect(marker: number): void {

@@ -9,6 +9,8 @@ export interface Batch {
   readonly changes: readonly Change[];
   /** 32-bit ids of every source transaction in the destination transaction so far, this batch included. */
   readonly xids: readonly number[];
+  /** What the sink's `prepare` made of exactly these changes. */
+  readonly prepared?: unknown;
 }
 
 /** The destination transaction a sink writes into: begun, claim held, committed by the applier. */
@@ -37,6 +39,11 @@ export interface Sink {
    * (re)connection.
    */
   upkeep?(client: pg.Client): Promise<void>;
+  /**
+   * What can be made of changes without the destination, while it is still busy with the ones before. It must not
+   * matter whether the changes are then applied in this batch, in another, or never.
+   */
+  prepare?(changes: readonly Change[]): unknown;
   /** A destination transaction begins; anything remembered of a former one is void. */
   begin(): void;
   /** Applies one batch. @throws what makes the applier roll back: transient errors are tried again. */

@@ -25,8 +25,15 @@ const TYPE_OIDS: Readonly<Record<string, number>> = {
 const typeName = (oid: number): string =>
   Object.entries(TYPE_OIDS).find(([, known]) => known === oid)?.[0] ?? `type ${oid}`;
 
-/** Position of each declared column in the relation; undefined when the relation is in declared order. */
-const orders = new WeakMap<Relation, readonly number[] | undefined>();
+/** How the columns of a relation that is not in declared order lie. */
+interface Order {
+  /** Position of each declared column in the relation. */
+  readonly inRelation: readonly number[];
+  /** Position of each of the relation's columns among the declared ones. */
+  readonly declared: readonly number[];
+}
+
+const orders = new WeakMap<Relation, Order | undefined>();
 
 /**
  * Checks how the stream describes `user_settings` against the declaration. The order of columns is free; anything else
@@ -62,8 +69,9 @@ export function checkSourceRelation(relation: Relation, schema: string): void {
   const key = relation.columns.filter((c) => c.key).map((c) => c.name);
   if (relation.identity === 'n' || (relation.identity !== 'f' && key.join() !== 'id'))
     throw changed('a replica identity that holds the id', key.length === 0 ? 'none' : key.join(', '));
-  const order = SOURCE_COLUMNS.map((c) => found.get(c.name)?.i ?? -1);
-  orders.set(relation, order.every((at, i) => at === i) ? undefined : order);
+  const inRelation = SOURCE_COLUMNS.map((c) => found.get(c.name)?.i ?? -1);
+  const order = { inRelation, declared: relation.columns.map((_, i) => inRelation.indexOf(i)) };
+  orders.set(relation, inRelation.every((at, i) => at === i) ? undefined : order);
 }
 
 function changed(expected: string, found: string): Error {
@@ -77,5 +85,15 @@ function changed(expected: string, found: string): Error {
 /** @returns the values of a row of `user_settings` in declared order; the very same array where that is its order. */
 export function inDeclaredOrder(relation: Relation, row: Tuple): Value[] {
   const order = orders.get(relation);
-  return order === undefined ? (row as Value[]) : order.map((at) => row[at]);
+  return order === undefined ? (row as Value[]) : order.inRelation.map((at) => row[at]);
+}
+
+/** @returns where a checked relation's columns stand among the declared ones; undefined when in the same places. */
+export function declaredPositions(relation: Relation): readonly number[] | undefined {
+  return orders.get(relation)?.declared;
+}
+
+/** @returns where a declared column stands in a checked relation. */
+export function positionIn(relation: Relation, declared: number): number {
+  return orders.get(relation)?.inRelation[declared] ?? declared;
 }

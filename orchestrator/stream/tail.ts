@@ -8,6 +8,7 @@ import type { Endpoint } from '../pg/endpoint.ts';
 import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import { Acknowledger } from './acknowledger.ts';
 import { ByteQueue } from './byte-queue.ts';
+import { Frames } from './frames.ts';
 import { type Message, PgoutputDecoder, POSTGRES_EPOCH_MICROS } from './protocol.ts';
 
 /** Everything before it has been sent; it comes only between transactions. */
@@ -33,6 +34,8 @@ export interface TailOptions {
 }
 
 const MAX_STATUS_MS = 10_000;
+/** How many decoded messages that are taken are cut off at a time. */
+const CUT = 4_096;
 
 /** Messages of the replication stream (PostgreSQL manual, 53.4): data behind three 64-bit numbers, and keepalives. */
 const XLOG_DATA = 0x77;
@@ -66,8 +69,11 @@ export class Tail {
   #timer: NodeJS.Timeout | undefined;
   readonly #decoder = new PgoutputDecoder();
   readonly #queue = new ByteQueue();
-  /** The oldest message, decoded, once somebody has looked at it. */
-  #peeked: Queued | undefined;
+  /** The oldest messages, decoded, once somebody has looked at them; undefined ones carry nothing for us. */
+  #decoded: (Queued | undefined)[] = [];
+  /** How many of them are taken. */
+  #first = 0;
+  #position = 0;
   #changes = 0;
   #paused = false;
   #inTransaction = false;
@@ -92,9 +98,9 @@ export class Tail {
 
   /** Starts streaming. @throws what the connection or START_REPLICATION was refused with. */
   open(): Promise<void> {
-    const plugin = new QuietPlugin(this.#options.publication, ({ stream }, listen) => {
-      this.#socket = stream;
-      listen((chunk) => this.#arrive(chunk));
+    const plugin = new QuietPlugin(this.#options.publication, (socket) => {
+      this.#socket = socket;
+      return (block, start, end) => this.#arrive(block, start, end);
     });
     return new Promise((resolve, reject) => {
       const ended = (error: unknown): void => {
@@ -120,16 +126,28 @@ export class Tail {
   /** The next message, without taking it. @throws Error when it is not what protocol 1 knows. */
   peek(): Queued | undefined {
     // Messages that carry nothing for us are passed over.
-    while (this.#peeked === undefined) {
-      const { block, start } = this.#queue;
-      if (block === undefined) return undefined;
-      this.#peeked =
-        block[start] === KEEPALIVE
-          ? { kind: 'keepalive', lsn: block.readBigUInt64BE(start + 1) }
-          : this.#decoder.decode(block, start);
-      if (this.#peeked === undefined) this.#queue.take();
+    for (;;) {
+      if (this.#decodedAhead === 0 && !this.#decodeNext()) return undefined;
+      const next = this.#decoded[this.#first];
+      if (next !== undefined) return next;
+      this.#drop();
     }
-    return this.#peeked;
+  }
+
+  /** How many messages have been taken. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /**
+   * The message at that position, decoded ahead of its turn; it stays where it is. Some carry nothing for us.
+   * @param position from the tail's own on.
+   * @returns undefined when it has not arrived.
+   */
+  ahead(position: number): { readonly message: Queued | undefined; readonly size: number } | undefined {
+    const nth = position - this.#position;
+    while (this.#decodedAhead <= nth) if (!this.#decodeNext()) return undefined;
+    return { message: this.#decoded[this.#first + nth], size: this.#queue.end(nth) - this.#queue.start(nth) };
   }
 
   /** When the next message arrived, in milliseconds of `performance.now()`; known for the begin of a transaction. */
@@ -139,9 +157,8 @@ export class Tail {
 
   /** Takes the message that was looked at. @returns its size on the wire in bytes. */
   take(): number {
-    if (isChange(this.#queue.block?.[this.#queue.start])) this.#changes -= 1;
-    this.#peeked = undefined;
-    const size = this.#queue.take();
+    if (isChange(this.#queue.block()?.[this.#queue.start()])) this.#changes -= 1;
+    const size = this.#drop();
     if (this.#paused && this.#queue.bytes < this.#options.maxBytes / 2) {
       this.#paused = false;
       this.#socket?.resume();
@@ -180,7 +197,8 @@ export class Tail {
 
   /** Commit time of the transaction that waits longest, on the source's clock; undefined when none begins here. */
   get oldestCommitMicros(): bigint | undefined {
-    const { block, start } = this.#queue;
+    const block = this.#queue.block();
+    const start = this.#queue.start();
     return block?.[start] === BEGIN
       ? block.readBigInt64BE(start + BEGIN_TIME_AT) + POSTGRES_EPOCH_MICROS
       : undefined;
@@ -201,29 +219,32 @@ export class Tail {
     this.#closed = true;
     clearInterval(this.#timer);
     this.#queue.clear();
-    this.#peeked = undefined;
+    this.#decoded = [];
+    this.#first = 0;
     await this.#service.destroy().catch(() => {});
   }
 
   /** Runs inside the socket's callback, where nothing may throw (FIELD-NOTES E): it only looks at fixed places. */
-  #arrive(chunk: Buffer): void {
+  #arrive(block: Buffer, start: number, end: number): void {
     if (this.#error !== undefined || this.#closed) return;
-    if (chunk[0] === KEEPALIVE && chunk.length >= KEEPALIVE_BYTES)
-      this.#keepalive(chunk.readBigUInt64BE(1), chunk[17] === 1);
-    else if (chunk[0] === XLOG_DATA && chunk.length > XLOG_HEADER_BYTES) this.#message(chunk);
-    else this.#fail(new Error(`the replication stream sent a message of kind ${chunk[0]}`));
+    const kind = block[start];
+    if (kind === KEEPALIVE && end - start >= KEEPALIVE_BYTES)
+      this.#keepalive(block.readBigUInt64BE(start + 1), block[start + 17] === 1);
+    else if (kind === XLOG_DATA && end - start > XLOG_HEADER_BYTES)
+      this.#message(block, start + XLOG_HEADER_BYTES, end);
+    else this.#fail(new Error(`the replication stream sent a message of kind ${kind}`));
   }
 
-  #message(chunk: Buffer): void {
+  #message(block: Buffer, start: number, end: number): void {
     this.#lastMessageAt = Date.now();
-    const kind = chunk[XLOG_HEADER_BYTES];
+    const kind = block[start];
     if (kind === BEGIN) this.#inTransaction = true;
-    else if (kind === COMMIT && chunk.length >= XLOG_HEADER_BYTES + COMMIT_BYTES) {
+    else if (kind === COMMIT && end - start >= COMMIT_BYTES) {
       this.#inTransaction = false;
-      this.#received = chunk.readBigUInt64BE(XLOG_HEADER_BYTES + COMMIT_END_AT);
+      this.#received = block.readBigUInt64BE(start + COMMIT_END_AT);
     }
     if (isChange(kind)) this.#changes += 1;
-    this.#queue.push(chunk, XLOG_HEADER_BYTES, kind === BEGIN ? performance.now() : 0);
+    this.#queue.push(block, start, end, kind === BEGIN ? performance.now() : 0);
     if (!this.#paused && this.#queue.bytes > this.#options.maxBytes) {
       this.#paused = true;
       this.#socket?.pause();
@@ -237,15 +258,47 @@ export class Tail {
     // Inside a transaction its position says nothing about that transaction (FIELD-NOTES A, "Feedback").
     if (this.#inTransaction || lsn <= this.#received) return;
     this.#received = lsn;
-    const last = this.#queue.last;
-    const mark = Buffer.alloc(9);
-    mark[0] = KEEPALIVE;
-    mark.writeBigUInt64BE(lsn, 1);
+    const last = this.#queue.length - 1;
+    const lastBlock = this.#queue.block(last);
     // One that nobody has looked at yet is replaced: an idle source says it again and again.
-    if (last !== undefined && last.block[last.start] === KEEPALIVE && this.#peeked?.kind !== 'keepalive')
-      last.block.set(mark, last.start);
-    else this.#queue.push(mark, 0, 0);
+    if (last >= this.#decodedAhead && lastBlock?.[this.#queue.start(last)] === KEEPALIVE)
+      lastBlock.writeBigUInt64BE(lsn, 1);
+    else {
+      const mark = Buffer.alloc(9);
+      mark[0] = KEEPALIVE;
+      mark.writeBigUInt64BE(lsn, 1);
+      this.#queue.push(mark, 0, mark.length, 0);
+    }
     this.#options.wake();
+  }
+
+  /** Decodes one message more. @returns false when none waits. */
+  #decodeNext(): boolean {
+    const nth = this.#decodedAhead;
+    const block = this.#queue.block(nth);
+    if (block === undefined) return false;
+    const start = this.#queue.start(nth);
+    this.#decoded.push(
+      block[start] === KEEPALIVE
+        ? { kind: 'keepalive', lsn: block.readBigUInt64BE(start + 1) }
+        : this.#decoder.decode(block, start, this.#queue.end(nth)),
+    );
+    return true;
+  }
+
+  get #decodedAhead(): number {
+    return this.#decoded.length - this.#first;
+  }
+
+  #drop(): number {
+    this.#decoded[this.#first] = undefined;
+    this.#first += 1;
+    if (this.#first === this.#decoded.length || this.#first >= CUT) {
+      this.#decoded.splice(0, this.#first);
+      this.#first = 0;
+    }
+    this.#position += 1;
+    return this.#queue.take();
   }
 
   #status(asked: boolean): void {
@@ -281,38 +334,38 @@ function isChange(kind: number | undefined): boolean {
   return kind === INSERT || kind === UPDATE || kind === DELETE || kind === TRUNCATE;
 }
 
-/** The driver's connection, as far as a replication stream needs it. */
-interface CopyConnection {
-  readonly stream: Socket;
-  removeAllListeners(event: 'copyData'): void;
-  on(event: 'copyData', listener: (message: { readonly chunk: Buffer }) => void): void;
-}
+/** Takes the content of a CopyData message. */
+type Listener = (block: Buffer, start: number, end: number) => void;
 
 /**
  * Starts pgoutput with a quoted publication name (the library does not quote it, and pgoutput folds an unquoted one to
- * lower case), and takes the messages before the library looks at them: per message it makes a position in text, an
- * event and a promise that nobody waits for, which was a third of this program's work.
+ * lower case), and takes the messages before driver and library look at them: per message they make an object, a
+ * position in text, two events and a promise that nobody waits for, which was half of this program's work.
  */
 class QuietPlugin extends PgoutputPlugin {
   readonly #publication: string;
-  readonly #opened: (connection: CopyConnection, listen: (listener: (chunk: Buffer) => void) => void) => void;
+  readonly #opened: (socket: Socket) => Listener;
 
-  constructor(
-    publication: string,
-    opened: (connection: CopyConnection, listen: (listener: (chunk: Buffer) => void) => void) => void,
-  ) {
+  constructor(publication: string, opened: (socket: Socket) => Listener) {
     super({ protoVersion: 1, publicationNames: [publication], messages: true });
     this.#publication = publication;
     this.#opened = opened;
   }
 
   override start(client: pg.Client, slot: string, lsn: string): Promise<unknown> {
-    const { connection } = client as unknown as { connection: CopyConnection };
-    this.#opened(connection, (listener) => {
-      connection.removeAllListeners('copyData');
-      connection.on('copyData', ({ chunk }) => {
-        listener(chunk);
-      });
+    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
+    const copyData = this.#opened(stream);
+    // Between two queries the driver holds no half message. All but CopyData it still gets, and in whole messages.
+    const driver = stream.listeners('data') as ((chunk: Buffer) => void)[];
+    const frames = new Frames({
+      copyData,
+      other: (message) => {
+        for (const listen of driver) listen(message);
+      },
+    });
+    stream.removeAllListeners('data');
+    stream.on('data', (chunk: Buffer) => {
+      frames.read(chunk);
     });
     const publication = literal(ident(this.#publication)).trim();
     return client.query(
