@@ -115,7 +115,12 @@ export class ForwardSink implements Sink {
     try {
       for (const id of rows.keys()) tx.touched.add(id);
       const moving = [...split.gone];
-      const exceptions = await updateFacts(tx.client, relations, split.facts, this.#served);
+      const exceptions = await updateFacts(
+        tx.client,
+        relations,
+        split.facts,
+        this.#served ? 'served' : 'copied',
+      );
       await this.#rehome(tx, exceptions);
       for (const e of exceptions) if (!e.mapped || e.rekeyed) moving.push(e.id);
       if (moving.length > 0) await this.#move(tx, moving, xids);
@@ -144,7 +149,7 @@ export class ForwardSink implements Sink {
     await rehome(tx.client, this.#ctx.relations, homeless);
     await this.#complete(tx.client, homeless, 'syncing');
     for (const id of homeless) this.#facts.add(this.#row(id));
-    await updateFacts(tx.client, this.#ctx.relations, this.#facts.take(), false);
+    await updateFacts(tx.client, this.#ctx.relations, this.#facts.take(), 'rehomed');
   }
 
   /** Rows that change their place: between mapped, parked and gone, or their key. */

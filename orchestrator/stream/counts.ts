@@ -87,12 +87,23 @@ export type Tally = ReadonlyMap<
 
 function tallyOf(changes: readonly Change[]): Tally {
   const counts = new Map<string, { table: string; op: string; count: number }>();
-  for (const change of changes)
-    for (const { name } of change.kind === 'truncate' ? change.relations : [change.relation]) {
-      const key = `${change.kind} ${name}`;
-      const entry = counts.get(key);
-      if (entry) entry.count += 1;
-      else counts.set(key, { table: name, op: change.kind, count: 1 });
+  const entryOf = (op: string, table: string): { table: string; op: string; count: number } => {
+    const key = `${op} ${table}`;
+    const entry = counts.get(key) ?? { table, op, count: 0 };
+    counts.set(key, entry);
+    return entry;
+  };
+  // Most changes are of the same kind and table as the one before.
+  let last: { table: string; op: string; count: number } | undefined;
+  for (const change of changes) {
+    if (change.kind === 'truncate')
+      for (const { name } of change.relations) entryOf(change.kind, name).count += 1;
+    else {
+      const { name } = change.relation;
+      if (last === undefined || last.op !== change.kind || last.table !== name)
+        last = entryOf(change.kind, name);
+      last.count += 1;
     }
+  }
   return counts;
 }

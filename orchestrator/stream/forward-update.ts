@@ -38,20 +38,61 @@ const differ = (columns: readonly SourceColumn[], to: string, from: string, mask
     })
     .join('\n        OR ');
 
+const idColumn = columnsOf('key');
 const settings = columnsOf('settings');
 const userFacts = columnsOf('user').filter((c) => c.name !== KEY_COLUMN);
 const userKey = columnsOf('user').filter((c) => c.name === KEY_COLUMN);
 
 /**
- * The facts of mapped rows, in one statement: settings and user rows that differ are updated, everything that needs
- * more (rows that are not mapped, other keys) comes back. Rows that are equal already are not written.
- *
- * $1 … the columns as arrays of text, each value cast once; then which columns were not sent, when some were not; then
- * whether to look for users that have no settings row of their own, which only a side that has served can hold.
+ * Some columns of the rows: $1 … are all columns as arrays of text, each value cast once; then comes which columns were
+ * not sent, when some were not.
+ */
+const sentRows = (columns: readonly SourceColumn[], masked: boolean): string => {
+  const arrays = columns.map((c) => `$${1 + SOURCE_COLUMNS.indexOf(c)}::text[]`);
+  return `(
+      SELECT ${columns.map((c) => `t.${ident(c.name)}::${c.type} AS ${ident(c.name)}`).join(', ')}${masked ? ', t.absent' : ''}
+      FROM unnest(${arrays.join(', ')}${masked ? `, $${SOURCE_COLUMNS.length + 1}::bigint[]` : ''})
+        AS t(${columns.map((c) => ident(c.name)).join(', ')}${masked ? ', absent' : ''})
+      OFFSET 0
+    )`;
+};
+
+/**
+ * The facts of mapped rows while green has never served, in one statement: settings and user rows that differ are
+ * updated, everything that needs more (rows that are not mapped, other keys) comes back. Rows that are equal already
+ * are not written. A settings row is there exactly when its user is, under the same id: nobody but us has written.
+ */
+const updateCopied = (r: Relations, masked: boolean): string => `
+  WITH x AS MATERIALIZED (
+    SELECT us."id",
+           u."id" IS NOT NULL AS mapped,
+           ${userKey.map((c) => `u.${ident(c.as)} IS DISTINCT FROM ${incoming(c, `u.${ident(c.as)}`, 'us', masked)}`).join(' OR ')} AS rekeyed,
+           u."id" IS NOT NULL AND (${differ(userFacts, 'u', 'us', masked)}) AS told,
+           ${userFacts.map((c) => `us.${ident(c.name)}`).join(', ')}${masked ? ', us.absent' : ''}
+    FROM ${sentRows([...idColumn, ...columnsOf('user')], masked)} AS us
+    LEFT JOIN ${r.user} AS u ON u."id" = us."id"
+  ), settings AS (
+    UPDATE ${r.settings} AS s
+    SET ${settings.map((c) => `${ident(c.as)} = ${incoming(c, `s.${ident(c.as)}`, 'us', masked)}`).join(', ')}
+    FROM ${sentRows([...idColumn, ...settings], masked)} AS us
+    WHERE s."id" = us."id"
+      AND (${differ(settings, 's', 'us', masked)})
+  ), facts AS (
+    UPDATE ${r.user} AS u
+    SET ${userFacts.map((c) => `${ident(c.as)} = ${incoming(c, `u.${ident(c.as)}`, 'x', masked)}`).join(', ')}
+    FROM x
+    WHERE u."id" = x."id" AND x.told
+  )
+  SELECT x."id", x.mapped, x.rekeyed, false AS homeless
+  FROM x
+  WHERE NOT x.mapped OR x.rekeyed`;
+
+/**
+ * The same once green has served: whose a settings row is says the link, and there may be none. The last parameter
+ * says whether to look for users without one.
  */
 const update = (r: Relations, masked: boolean): string => {
   const next = SOURCE_COLUMNS.length + 1;
-  const absent = masked ? `, $${next}::bigint[]` : '';
   const served = `$${masked ? next + 1 : next}::boolean`;
   return `
   WITH x AS MATERIALIZED (
@@ -60,12 +101,7 @@ const update = (r: Relations, masked: boolean): string => {
            u."id" IS NOT NULL AND (${differ(userFacts, 'u', 'us', masked)}) AS told,
            CASE WHEN u."id" IS NULL THEN NULL WHEN l.k IS NULL THEN u."id" ELSE l.settings_id END AS own_settings,
            us.*
-    FROM (
-      SELECT ${SOURCE_COLUMNS.map((c) => `t.${ident(c.name)}::${c.type} AS ${ident(c.name)}`).join(', ')}${masked ? ', t.absent' : ''}
-      FROM unnest(${SOURCE_COLUMNS.map((_, i) => `$${1 + i}::text[]`).join(', ')}${absent})
-        AS t(${SOURCE_COLUMNS.map((c) => ident(c.name)).join(', ')}${masked ? ', absent' : ''})
-      OFFSET 0
-    ) AS us
+    FROM ${sentRows(SOURCE_COLUMNS, masked)} AS us
     LEFT JOIN ${r.user} AS u ON u."id" = us."id"
     LEFT JOIN ${r.link} AS l ON l.k = us."id"
   ), settings AS (
@@ -88,7 +124,24 @@ const update = (r: Relations, masked: boolean): string => {
      OR ${served} AND NOT EXISTS (SELECT FROM ${r.settings} AS s WHERE s."id" = x.own_settings)`;
 };
 
-const statements = new WeakMap<Relations, { readonly plain: string; readonly masked: string }>();
+interface Statements {
+  readonly copied: { readonly whole: string; readonly partial: string };
+  readonly served: { readonly whole: string; readonly partial: string };
+}
+
+const statements = new WeakMap<Relations, Statements>();
+
+function statementsOf(r: Relations): Statements {
+  let texts = statements.get(r);
+  if (texts === undefined) {
+    texts = {
+      copied: { whole: updateCopied(r, false), partial: updateCopied(r, true) },
+      served: { whole: update(r, false), partial: update(r, true) },
+    };
+    statements.set(r, texts);
+  }
+  return texts;
+}
 
 /** Rows as the statements take them; made without the destination. */
 export interface Facts {
@@ -127,27 +180,32 @@ export class FactRows {
 
 /**
  * Updates the facts of those of the rows that are mapped.
- * @param served whether green has served, so that a user may have no settings row of its own.
+ * @param side what green is: it has only been copied to; it has served, so that a user may have no settings row of its
+ *   own; it has served, and all of these users have one now.
  * @returns what is not settled by that.
  */
 export async function updateFacts(
   client: pg.Client,
   relations: Relations,
   { whole, partial }: Facts,
-  served: boolean,
+  side: 'copied' | 'served' | 'rehomed',
 ): Promise<Exception[]> {
-  let texts = statements.get(relations);
-  if (texts === undefined) {
-    texts = { plain: update(relations, false), masked: update(relations, true) };
-    statements.set(relations, texts);
-  }
+  const texts = statementsOf(relations);
   const exceptions: Exception[] = [];
-  for (const [name, text, arrays] of [
-    ['forward_update', texts.plain, whole],
-    ['forward_update_partial', texts.masked, partial],
+  for (const [kind, arrays] of [
+    ['whole', whole],
+    ['partial', partial],
   ] as const) {
     if (arrays === undefined) continue;
-    const { rows } = await client.query<Exception>({ name, text, values: [...arrays, served] });
+    const { rows } = await client.query<Exception>(
+      side === 'copied'
+        ? { name: `forward_update_${kind}`, text: texts.copied[kind], values: [...arrays] }
+        : {
+            name: `forward_update_served_${kind}`,
+            text: texts.served[kind],
+            values: [...arrays, side === 'served'],
+          },
+    );
     exceptions.push(...rows);
   }
   return exceptions;

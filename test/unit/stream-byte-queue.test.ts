@@ -53,8 +53,7 @@ test('messages come out as they went in, whatever chunks they came in', () => {
     const some = size < 100 ? bytes.subarray(0, 330_000) : bytes;
     for (let at = 0; at < some.length; at += size) frames.read(some.subarray(at, at + size));
     drain(0);
-    expect(came.length).toBeGreaterThan(10);
-    if (size >= 100) expect(came).toHaveLength(went.length);
+    expect(came.length).toBeGreaterThan(size < 100 ? 10 : went.length - 1);
     expect(came.every((text, n) => text === went[n])).toBe(true);
     expect([queue.empty, queue.bytes, queue.block()]).toEqual([true, 0, undefined]);
   }
