@@ -20,7 +20,7 @@ import { type Carried, Waiters } from './waiters.ts';
 
 export type { ApplierOptions, ApplierStatus } from './applier-status.ts';
 
-const MAX_CHANGES = 1_000;
+const MAX_CHANGES = 2_000;
 const MAX_QUEUE_BYTES = 2 * 1024 * 1024;
 /** How often an idle stream stores where it is, so that the source can forget its WAL. */
 const IDLE_STORE_MS = 3_000;
