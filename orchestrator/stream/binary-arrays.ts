@@ -54,7 +54,7 @@ export class BinaryArrays {
         if (value === null || value === undefined) continue;
         const column = this.#columns[i] as Column;
         // Three bytes at most for each unit of UTF-16.
-        this.#reserve(column, value.length * 3);
+        this.#reserve(column, value.length < FIRST_BYTES ? value.length * 3 : Buffer.byteLength(value));
         const length = column.bytes.write(value, column.at + 4, 'utf8');
         put(column.bytes, column.at, length);
         this.#took(column, length);

@@ -84,6 +84,11 @@ export class LookAhead {
       case 'insert':
       case 'update':
       case 'delete':
+        if (size > this.#bounds.bytes) {
+          // One such row at a time is enough.
+          this.#ended = true;
+          return;
+        }
         this.#changes.push(message);
         this.#bytes += size;
         if (this.#changes.length < this.#bounds.changes && this.#bytes < this.#bounds.bytes) return;

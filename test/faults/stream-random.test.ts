@@ -4,8 +4,6 @@
  * the program is killed, both servers crash, and sessions and sockets are cut; then everything comes to rest, and green
  * has to hold exactly what blue holds, and everything that was acknowledged.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { type OwnPair, ownPair } from '../support/databases.ts';
 import { copied } from '../support/green-serving.ts';
@@ -15,14 +13,15 @@ import { execute, rows, withClient } from '../support/sql.ts';
 import { wrongsOf } from '../support/stream-oracle.ts';
 import { StreamProcess } from '../support/stream-process.ts';
 import { until } from '../support/until.ts';
-import { BASE, ENDINGS, FIRST_WITNESS, OPERATIONS } from './random/operations.ts';
-import { FAULTS, type Hits, strike } from './random/strikes.ts';
+import { BASE, FIRST_WITNESS } from './random/operations.ts';
+import { type Hits, strike } from './random/strikes.ts';
+import { type Run, record, runOf, runsIn, tableOf } from './random/tally.ts';
 import { ENOUGH, Writers } from './random/writers.ts';
 
 const FIRST_SEED = Number(process.env['ORCHESTRATE_FAULT_SEED'] ?? 1);
 const RUNS = Number(process.env['ORCHESTRATE_FAULT_RUNS'] ?? 3);
-/** Where the table of hits is stored. */
-const TABLE = process.env['ORCHESTRATE_FAULT_TABLE'];
+/** A file to which every run is added; the table that is printed in the end then sums up all that it holds. */
+const RECORD = process.env['ORCHESTRATE_FAULT_RECORD'];
 
 interface World {
   readonly pair: OwnPair;
@@ -32,10 +31,7 @@ interface World {
 
 /** Servers and the copied base are made once; a run that fails leaves a world that nobody trusts. */
 let world: World | undefined;
-const hits: Hits = new Map();
-let acknowledgedInAll = 0;
-let passed = 0;
-let tried = 0;
+const runs: Run[] = [];
 
 async function newWorld(): Promise<World> {
   const pair = await ownPair({
@@ -60,7 +56,7 @@ async function endWorld(): Promise<void> {
 
 afterAll(async () => {
   await endWorld();
-  process.stdout.write(`\n${table()}`);
+  process.stdout.write(`\n${tableOf(RECORD === undefined ? runs : runsIn(RECORD))}`);
 });
 
 const IDENTITIES = ['DEFAULT', 'FULL', 'USING INDEX user_settings_pkey'];
@@ -70,6 +66,7 @@ test.each(Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i))(
   { timeout: 240_000 },
   async (seed) => {
     const next = seeded(seed);
+    const hits: Hits = new Map();
     world ??= await newWorld();
     const { pair, migration, proxies } = world;
     await execute(
@@ -104,14 +101,13 @@ test.each(Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i))(
       const wrongs = await wrongsOf(pair);
       expect(wrongs, `seed ${seed}`).toEqual([]);
       expect(await broken(pair, writers), `seed ${seed}`).toEqual([]);
-      acknowledgedInAll += writers.acknowledged;
       clean = true;
-      passed += 1;
     } finally {
       await writers.stop();
       await program.stop();
-      tried += 1;
-      await store();
+      const run = runOf(seed, clean, writers.acknowledged, hits);
+      runs.push(run);
+      if (RECORD !== undefined) record(RECORD, run);
       if (!clean) await endWorld();
     }
   },
@@ -175,26 +171,4 @@ async function broken(pair: OwnPair, writers: Writers): Promise<string[]> {
     else if (there !== undefined && there !== token) wrongs.push(`${witness} is not what was written`);
   }
   return wrongs;
-}
-
-/** How often which operation met which fault, so far. */
-function table(): string {
-  const kinds = [...Object.keys(OPERATIONS), ...ENDINGS];
-  const faults = Object.keys(FAULTS);
-  const row = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;
-  return [
-    `${passed} of ${tried} runs (seeds ${FIRST_SEED} to ${FIRST_SEED + tried - 1}), ${acknowledgedInAll} acknowledged transactions.`,
-    '',
-    row(['operation', ...faults]),
-    row(['---', ...faults.map(() => '--:')]),
-    ...kinds.map((kind) => row([kind, ...faults.map((fault) => hits.get(kind)?.get(fault) ?? 0)])),
-    '',
-  ].join('\n');
-}
-
-/** After every run, so that it is there whatever ends the next one. */
-async function store(): Promise<void> {
-  if (TABLE === undefined) return;
-  await mkdir(dirname(resolve(TABLE)), { recursive: true });
-  await writeFile(TABLE, table());
 }

@@ -1,6 +1,7 @@
 /**
  * `npm run test:faults`: all long tests, with three seeds of the random one. `-- --seed N` repeats one seed of the random
- * test and `-- --runs N` makes N of them (from `--seed`, default 1); `--table FILE` stores the table of what was hit.
+ * test and `-- --runs N` makes N of them (from `--seed`, default 1). `--record FILE` adds every run to a file; the table of
+ * what was hit then sums up all that the file holds.
  * Everything else goes to vitest.
  */
 import { spawn } from 'node:child_process';
@@ -10,11 +11,11 @@ import { parseArgs } from 'node:util';
 
 const { values, tokens } = parseArgs({
   args: process.argv.slice(2),
-  options: { seed: { type: 'string' }, runs: { type: 'string' }, table: { type: 'string' } },
+  options: { seed: { type: 'string' }, runs: { type: 'string' }, record: { type: 'string' } },
   strict: false,
   tokens: true,
 });
-const OURS = new Set(['seed', 'runs', 'table']);
+const OURS = new Set(['seed', 'runs', 'record']);
 const rest = [];
 for (const token of tokens) {
   if (token.kind === 'positional') rest.push(token.value);
@@ -45,7 +46,7 @@ const child = spawn(
       ...process.env,
       ...(values.seed === undefined ? {} : { ORCHESTRATE_FAULT_SEED: String(values.seed) }),
       ...(random ? { ORCHESTRATE_FAULT_RUNS: String(values.runs ?? 1) } : {}),
-      ...(values.table === undefined ? {} : { ORCHESTRATE_FAULT_TABLE: String(values.table) }),
+      ...(values.record === undefined ? {} : { ORCHESTRATE_FAULT_RECORD: String(values.record) }),
     },
   },
 );
