@@ -51,7 +51,9 @@ function fetched(major) {
     execFileSync('tar', ['-xzf', packed.split('\n').at(-1)], { cwd: work });
     const native = join(work, 'package/native');
     const links = join(native, 'pg-symlinks.json');
-    for (const { source, target } of existsSync(links) ? JSON.parse(readFileSync(links, 'utf8')) : []) {
+    /** @type {{ source: string, target: string }[]} */
+    const linked = existsSync(links) ? JSON.parse(String(readFileSync(links, 'utf8'))) : [];
+    for (const { source, target } of linked) {
       const at = join(native, '..', target);
       if (dirname(source) === dirname(target) && !existsSync(at)) symlinkSync(basename(source), at);
     }
