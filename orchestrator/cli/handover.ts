@@ -8,6 +8,10 @@ import type { Call, Flag, Result } from './command.ts';
 export const HANDOVER_FLAGS: Readonly<Record<string, Flag>> = {
   'dry-run': { kind: 'boolean', describe: 'Judge the gates, predict the freeze, touch nothing' },
   rehearse: { kind: 'boolean', describe: 'Freeze, drain, verify and arm for real, then take it all back' },
+  'terminate-blockers': {
+    kind: 'boolean',
+    describe: 'End sessions that keep the freeze waiting for longer than 1 s (needs pg_signal_backend)',
+  },
 };
 
 export const HANDOVER_OPTIONS = [
@@ -35,7 +39,11 @@ export async function handOver(call: Call, kind: HandoverKind): Promise<Result> 
       found: 'both',
     });
   const way = wayOf(kind);
-  const options = { ...givenLimits(settings), ...reasonOf(call) };
+  const options = {
+    ...givenLimits(settings),
+    ...reasonOf(call),
+    ...(call.flags['terminate-blockers'] === true ? { terminateBlockers: true } : {}),
+  };
   // A dry run touches nothing, so nobody has to be sure of anything.
   if (!dryRun) {
     const { confirm } = await import('./confirm.ts');

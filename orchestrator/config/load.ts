@@ -135,6 +135,7 @@ function assemble(layers: readonly Layer[], problems: Problem[]): Settings {
     timeoutMs: v.timeout,
     sweepIntervalMs: v['sweep-interval'],
     copyWorkers: v['copy-workers'],
+    maxSweepRowsPerSecond: merged['max-sweep-rate'] ?? null,
     maxCopyBytesPerSecond: merged['max-copy-rate'] === undefined ? null : Number(merged['max-copy-rate']),
     copyPause: {
       transactionAgeMs: merged['copy-pause-age'] ?? null,
@@ -175,7 +176,14 @@ function url(side: 'blue' | 'green', layers: readonly Layer[], problems: Problem
 function traffic(values: Values, problems: Problem[]): Traffic {
   const driver = values.traffic ?? 'none';
   const needed = (
-    name: 'traffic-command' | 'pgbouncer-consoles' | 'pgbouncer-database' | 'pgbouncer-include',
+    name:
+      | 'traffic-command'
+      | 'pgbouncer-consoles'
+      | 'pgbouncer-database'
+      | 'pgbouncer-include'
+      | 'kubernetes-service'
+      | 'kubernetes-blue'
+      | 'kubernetes-green',
   ) => {
     const value = values[name];
     if (value === undefined)
@@ -188,10 +196,45 @@ function traffic(values: Values, problems: Problem[]): Traffic {
     return value ?? '';
   };
   const listed = (text: string) => text.split(',').map((part) => part.trim());
+  const labels = (name: 'kubernetes-blue' | 'kubernetes-green') => {
+    const pairs = listed(needed(name)).map((text) => text.split('=').map((part) => part.trim()));
+    if (
+      values[name] !== undefined &&
+      pairs.some(([key, value, ...more]) => !key || !value || more.length > 0)
+    )
+      problems.push({
+        path: name,
+        expected: 'labels as KEY=VALUE, separated by commas',
+        found: values[name],
+        fix: `--${name} app=db,side=${name.slice('kubernetes-'.length)}`,
+      });
+    return Object.fromEntries(pairs.map(([key = '', value = '']) => [key, value]));
+  };
   switch (driver) {
     case 'none':
-    case 'kubernetes':
       return { driver };
+    case 'kubernetes': {
+      const services = listed(needed('kubernetes-service')).map((text) => {
+        const [namespace = '', name = '', ...more] = text.split('/');
+        if (text !== '' && (namespace === '' || name === '' || more.length > 0))
+          problems.push({
+            path: 'kubernetes-service',
+            expected: 'NAMESPACE/NAME',
+            found: text,
+            fix: '--kubernetes-service default/database',
+          });
+        return { namespace, name };
+      });
+      const selectors = { blue: labels('kubernetes-blue'), green: labels('kubernetes-green') };
+      if (values['kubernetes-blue'] !== undefined && values['kubernetes-blue'] === values['kubernetes-green'])
+        problems.push({
+          path: 'kubernetes-green',
+          expected: 'other labels than those of blue',
+          found: values['kubernetes-green'] ?? '',
+          fix: '--kubernetes-green app=db,side=green',
+        });
+      return { driver, services, selectors, config: values['kubernetes-config'] ?? null };
+    }
     case 'command':
       return { driver, command: needed('traffic-command') };
     case 'pgbouncer': {

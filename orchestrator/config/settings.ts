@@ -24,6 +24,8 @@ export interface Settings {
   readonly timeoutMs: number;
 
   readonly sweepIntervalMs: number;
+  /** Of scheduled sweeps only; null: unlimited. */
+  readonly maxSweepRowsPerSecond: number | null;
   readonly copyWorkers: number;
   /** null: unlimited. */
   readonly maxCopyBytesPerSecond: number | null;
@@ -53,7 +55,14 @@ export type Traffic =
       /** One for all instances, or one for each. */
       readonly includes: readonly string[];
     }
-  | { readonly driver: 'kubernetes' };
+  | {
+      readonly driver: 'kubernetes';
+      readonly services: readonly { readonly namespace: string; readonly name: string }[];
+      /** The labels by which a Service selects each side. */
+      readonly selectors: Readonly<Record<'blue' | 'green', Readonly<Record<string, string>>>>;
+      /** null: where kubectl looks, or the pod's service account. */
+      readonly config: string | null;
+    };
 
 /**
  * The limits of a handover that were given, not defaulted: they travel with the request (DESIGN 7), and the runner's

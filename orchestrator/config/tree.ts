@@ -124,6 +124,12 @@ export const OPTIONS = {
     default: '30m',
     describe: 'Time between two full comparisons of both sides',
   },
+  'max-sweep-rate': {
+    kind: 'count',
+    group: 'Work',
+    min: 1,
+    describe: 'Most rows a second that a scheduled comparison reads; unlimited unless given',
+  },
   'copy-workers': {
     kind: 'count',
     group: 'Work',
@@ -194,6 +200,27 @@ export const OPTIONS = {
     group: 'Traffic',
     describe:
       'File that pgbouncer takes in with %include, replaced by FILE.blue or FILE.green; one for all instances, or one for each, separated by commas',
+  },
+  'kubernetes-service': {
+    kind: 'text',
+    group: 'Traffic',
+    describe: 'Service of --traffic kubernetes, as NAMESPACE/NAME; several are separated by commas',
+  },
+  'kubernetes-blue': {
+    kind: 'text',
+    group: 'Traffic',
+    describe: 'Labels by which that Service selects blue, such as app=db,side=blue',
+  },
+  'kubernetes-green': {
+    kind: 'text',
+    group: 'Traffic',
+    describe: 'Labels by which that Service selects green',
+  },
+  'kubernetes-config': {
+    kind: 'path',
+    group: 'Traffic',
+    describe:
+      "Kubeconfig of --traffic kubernetes; unless given, where kubectl looks, or the pod's service account",
   },
   output: {
     kind: 'choice',

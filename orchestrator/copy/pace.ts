@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /**
- * Keeps all workers of this process together below a number of bytes a second. Debt is paid afterwards: bytes that
+ * Keeps all workers of this process together below a number of bytes (or rows) a second. Debt is paid afterwards: bytes that
  * have come are never held back in memory, the next ones are asked for later.
  */
 export class Pace {

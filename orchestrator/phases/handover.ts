@@ -11,7 +11,7 @@ import type { Context } from '../state/context.ts';
 import type { Applier } from '../stream/applier.ts';
 import { identify } from '../stream/slot.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
-import { compareKeys } from '../verify/compare-keys.ts';
+import { keyComparison } from '../verify/compare-keys.ts';
 import { alignSequences } from '../verify/sequences.ts';
 import { awaitPhysicalStandbys, decide, marginMs } from './handover/decide.ts';
 import { freeze, serverClock } from './handover/freeze.ts';
@@ -78,6 +78,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
   });
   const stop = new AbortController();
   try {
+    const comparison = await keyComparison(ctx, a.clients, S);
     // The clients' pause counts towards the budget.
     const deadline = (await serverClock(s)) + options.budgetMs / 1000;
     const task: TrafficTask = {
@@ -116,7 +117,8 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       drained.catch(() => {});
       const frozen = await steps.run(
         'freeze',
-        () => freeze(s, ctx, S, a.id, deadline, deadline - options.budgetMs / 2000),
+        () =>
+          freeze(s, ctx, S, a.id, deadline, deadline - options.budgetMs / 2000, options.terminateBlockers),
         (f) => `frozen ${new Date(f.at * 1000).toISOString().slice(11, 23)}`,
       );
 
@@ -129,6 +131,9 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       await steps.run(
         'verify',
         async () => {
+          // On the sessions that have nothing to do meanwhile. It never lowers, whatever becomes of the handover.
+          const aligned = S === 'blue' ? alignSequences(s, t, ctx) : alignSequences(t, s, ctx);
+          aligned.catch(() => {});
           const changed = await a.drift();
           if (changed.length > 0)
             throw failure('SCHEMA_CHANGED', {
@@ -139,7 +144,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
           const keys = applier.delta.keys();
           if (keys === 'lost')
             throw failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving: S });
-          const mismatches = await compareKeys(ctx, a.clients, keys, S, stop.signal);
+          const mismatches = await comparison.differences(keys, stop.signal);
           if (mismatches.length > 0)
             throw failure('DIFFERENCES', {
               expected: 'no differences among the keys changed since the sweep',
@@ -149,7 +154,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
                 .join(', '),
               serving: S,
             });
-          await alignSequences(a.clients.blue, a.clients.green, ctx);
+          await aligned;
           return keys.size;
         },
         (size) => `${size} keys, sequences`,

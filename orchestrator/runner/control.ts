@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Settings } from '../config/settings.ts';
 import type { Log } from '../log/log.ts';
@@ -8,7 +9,7 @@ import { endpointsOf } from '../pg/endpoints.ts';
 import type { Side } from '../pg/side.ts';
 import type { Claim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
-import { appendJournal } from '../state/journal.ts';
+import { appendOurs } from '../state/journal.ts';
 import { namesOf, relationsOf, type Schemas } from '../state/names.ts';
 
 /** The runner's sessions for control work, and the context that everything it starts is handed. */
@@ -32,6 +33,10 @@ export interface ControlOptions {
   readonly signal: AbortSignal;
 }
 
+/** Our own next epoch is on the server for a moment before we go by it. */
+const OWN_EPOCH_TRIES = 4;
+const OWN_EPOCH_MS = 50;
+
 /** A context without sessions or lease: for commands that only read, and for preflight. */
 export function contextOf(options: ControlOptions, claim: () => Claim, green?: pg.Pool): Context {
   const { migration, schemas, endpoints, log, metrics, signal } = options;
@@ -40,8 +45,12 @@ export function contextOf(options: ControlOptions, claim: () => Claim, green?: p
     if (!green) return;
     const client = await green.connect();
     try {
-      await appendJournal(client, claim(), event, detail);
-      await client.query(`SELECT pg_notify('orchestrate', 'journal')`);
+      for (let tries = 0; tries < OWN_EPOCH_TRIES; tries++) {
+        if (tries > 0) await delay(OWN_EPOCH_MS);
+        if (!(await appendOurs(client, claim(), event, detail))) continue;
+        await client.query(`SELECT pg_notify('orchestrate', 'journal')`);
+        return;
+      }
     } finally {
       client.release();
     }

@@ -17,6 +17,7 @@ import type { State } from '../state/state.ts';
 import { changeState, readSide, readState, setStopped } from '../state/store.ts';
 import { prepareReverse } from '../stream/reverse-setup.ts';
 import type { OpenSlot } from '../stream/slot.ts';
+import type { SweepOptions } from '../verify/sweep.ts';
 import { advance, type Beginning, mustPass } from './advance.ts';
 import { answer } from './answer.ts';
 import { type Control, openControl } from './control.ts';
@@ -63,6 +64,7 @@ export class Runner {
   /** The slot that prepare made, whose snapshot the copy reads. */
   heldSlot: OpenSlot | undefined;
   private lastSweepAt = 0;
+  private slowSweep: AbortController | undefined;
   private judgedAt = 0;
   /** The gates as they were judged last, while nothing else was to be done. */
   judged: Judgement | undefined;
@@ -84,6 +86,7 @@ export class Runner {
       (request) => {
         if (request.command === 'abort')
           this.phaseWork.abort(failure('INTERRUPTED', { message: 'abort was asked for' }));
+        this.slowSweep?.abort();
         if (request.command === 'pause') this.paused = true;
         if (request.command === 'resume') this.paused = false;
         this.wake();
@@ -254,8 +257,8 @@ export class Runner {
     if (request) return this.answerNext(request);
     if (!this.mayCopy) return this.sleep(1_000);
     if (!this.paused && Date.now() - this.lastSweepAt >= this.settings.sweepIntervalMs) {
-      const result = await this.sweep();
-      if (result.clean && state.serving === 'blue') await this.armReverse();
+      const result = await this.scheduledSweep();
+      if (result?.clean && state.serving === 'blue') await this.armReverse();
     }
     if (Date.now() - this.judgedAt >= JUDGE_EVERY_MS) {
       this.judgedAt = Date.now();
@@ -266,14 +269,24 @@ export class Runner {
   }
 
   /** Runs a sweep now. A sweep that cannot be made is tried again later; one that found differences is remembered. */
-  async sweep(): Promise<VerifyDocument> {
+  async sweep(limits: Pick<SweepOptions, 'maxRowsPerSecond' | 'signal'> = {}): Promise<VerifyDocument> {
     const sync = this.sync;
     if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
     this.lastSweepAt = Date.now();
-    return sweepPhase(this.ctx, {
-      serving: sync.serving,
-      applier: sync.applier,
-      workers: this.settings.copyWorkers,
+    const { serving, applier } = sync;
+    return sweepPhase(this.ctx, { serving, applier, workers: this.settings.copyWorkers, ...limits });
+  }
+
+  /** A sweep that is held back makes way for a request, which sweeps at full speed where it needs one. */
+  private async scheduledSweep(): Promise<VerifyDocument | undefined> {
+    const maxRowsPerSecond = this.settings.maxSweepRowsPerSecond;
+    if (maxRowsPerSecond === null) return this.sweep();
+    this.slowSweep = new AbortController();
+    const { signal } = this.slowSweep;
+    return this.sweep({ maxRowsPerSecond, signal }).catch((error: unknown) => {
+      if (!signal.aborted || this.ending.signal.aborted) throw error;
+      this.lastSweepAt = 0;
+      return undefined;
     });
   }
 

@@ -13,6 +13,8 @@ export interface HandoverOptions {
   readonly maxLagBytes?: string;
   readonly maxSweepAgeMs?: number;
   readonly acceptParked?: number | 'all';
+  /** End sessions that keep the write lock from the freeze. */
+  readonly terminateBlockers?: boolean;
 }
 
 export interface FinalizeOptions {

@@ -1,11 +1,11 @@
 import type { Settings } from '../config/settings.ts';
-import { failure } from '../errors/failure.ts';
 import { commandTraffic } from './command.ts';
 import type { TrafficDriver } from './driver.ts';
+import { kubernetesTraffic } from './kubernetes.ts';
 import { noTraffic } from './none.ts';
 import { pgbouncerTraffic } from './pgbouncer.ts';
 
-/** @returns the driver that the settings name. @throws OrchestrateError CONFIG_INVALID for one that is not built yet. */
+/** @returns the driver that the settings name. */
 export function driverOf(settings: Settings): TrafficDriver {
   switch (settings.traffic.driver) {
     case 'none':
@@ -19,9 +19,6 @@ export function driverOf(settings: Settings): TrafficDriver {
         includes: settings.traffic.includes,
       });
     case 'kubernetes':
-      throw failure('CONFIG_INVALID', {
-        expected: '--traffic none, command or pgbouncer',
-        found: settings.traffic.driver,
-      });
+      return kubernetesTraffic(settings.traffic);
   }
 }

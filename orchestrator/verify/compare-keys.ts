@@ -3,7 +3,7 @@ import type { Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { unfoundedParking } from './account.ts';
 import { compareScope } from './compare.ts';
-import { comparison, type Readers } from './comparison.ts';
+import { type Comparison, comparison, type Readers } from './comparison.ts';
 import { agreeOnHash } from './hash.ts';
 import { inOrder, type Mismatch } from './mismatch.ts';
 import { nameDifferences } from './naming.ts';
@@ -13,6 +13,54 @@ const NO_JIT = `SELECT set_config('jit', 'off', false)`;
 
 /** Keys compared in one statement a side. */
 const BATCH = 5_000;
+
+/** Compares keys of both sides as they are now; made ready before the freeze, used inside it. */
+export interface KeyComparison {
+  differences(keys: Iterable<number>, signal?: AbortSignal): Promise<Mismatch[]>;
+}
+
+/**
+ * Agrees on a hash, and lets both sessions meet the statements once: what a session has to read of the catalog it reads
+ * now, and not while writes are refused.
+ * @param clients sessions outside any transaction; read only.
+ */
+export async function keyComparison(
+  ctx: Context,
+  clients: Readonly<Record<Side, pg.Client>>,
+  serving: Side,
+): Promise<KeyComparison> {
+  await Promise.all([clients.blue.query(NO_JIT), clients.green.query(NO_JIT)]);
+  const readers: Readers = { blue: clients.blue, green: clients.green, control: clients.green };
+  const c = comparison(
+    ctx.relations,
+    await agreeOnHash(clients.blue, clients.green),
+    serving,
+    ctx.claim().generation,
+  );
+  await compareScope(c, readers, { kind: 'keys', keys: [] });
+  return {
+    differences: async (keys, signal) => inOrder(await compareBatches(ctx, c, readers, [...keys], signal)),
+  };
+}
+
+/** Compares keys batch by batch, and names what differs. */
+async function compareBatches(
+  ctx: Context,
+  c: Comparison,
+  readers: Readers,
+  keys: readonly number[],
+  signal?: AbortSignal,
+): Promise<Mismatch[]> {
+  const found: Mismatch[] = [];
+  for (let at = 0; at < keys.length; at += BATCH) {
+    signal?.throwIfAborted();
+    const batch = keys.slice(at, at + BATCH);
+    const { differences } = await compareScope(c, readers, { kind: 'keys', keys: batch });
+    if (differences.length > 0) found.push(...(await nameDifferences(c, readers, differences)));
+    if (c.serving === 'blue') found.push(...(await unfoundedParking(readers.control, ctx, batch)));
+  }
+  return found;
+}
 
 /**
  * Compares some source keys on both sides as they are now: the delta, inside the freeze. Both sides must stand still
@@ -27,18 +75,6 @@ export async function compareKeys(
   signal?: AbortSignal,
 ): Promise<Mismatch[]> {
   const all = [...keys];
-  const readers: Readers = { blue: clients.blue, green: clients.green, control: clients.green };
-  const found: Mismatch[] = [];
-  if (all.length === 0) return found;
-  for (const side of ['blue', 'green'] as const) await clients[side].query(NO_JIT);
-  const hash = await agreeOnHash(clients.blue, clients.green);
-  const c = comparison(ctx.relations, hash, serving, ctx.claim().generation);
-  for (let at = 0; at < all.length; at += BATCH) {
-    signal?.throwIfAborted();
-    const batch = all.slice(at, at + BATCH);
-    const { differences } = await compareScope(c, readers, { kind: 'keys', keys: batch });
-    if (differences.length > 0) found.push(...(await nameDifferences(c, readers, differences)));
-    if (serving === 'blue') found.push(...(await unfoundedParking(clients.green, ctx, batch)));
-  }
-  return inOrder(found);
+  if (all.length === 0) return [];
+  return (await keyComparison(ctx, clients, serving)).differences(all, signal);
 }

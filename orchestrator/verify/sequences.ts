@@ -113,6 +113,7 @@ export function ceilingOf(maxima: readonly bigint[]): bigint {
 /**
  * Sets every sequence of both sides above the highest id and last value of all of user_settings, user, org and
  * settings (MAPPING, "Identity counters"). Takes effect at once, whatever becomes of the handover; never lowers.
+ * @param blue a session of its own for each side, with nothing else to do meanwhile.
  * @returns the common floor.
  */
 export async function alignSequences(
@@ -120,25 +121,32 @@ export async function alignSequences(
   green: ClientBase,
   ctx: Pick<Context, 'relations'>,
 ): Promise<bigint> {
-  const sides = [
-    { client: blue, sequences: await sequencesOf(blue, ctx, 'blue') },
-    { client: green, sequences: await sequencesOf(green, ctx, 'green') },
-  ];
+  // Both sides at once: this is done while writes are refused.
+  const sides = await Promise.all([
+    sequencesOf(blue, ctx, 'blue').then((own) => ({ client: blue, sequences: own })),
+    sequencesOf(green, ctx, 'green').then((own) => ({ client: green, sequences: own })),
+  ]);
   const sequences = sides.flatMap((s) => s.sequences);
   const ceiling = ceilingOf(sequences.flatMap((s) => (s.max === null ? [] : [BigInt(s.max)])));
   const highest: bigint[] = [];
-  for (const { client, sequences: own } of sides)
-    for (const { relation } of own) {
-      const { rows } = await client.query<{ id: string }>(highestSql(relation), [ceiling.toString()]);
-      highest.push(BigInt(rows[0]?.id ?? 0));
-    }
+  await Promise.all(
+    sides.map(async ({ client, sequences: own }) => {
+      for (const { relation } of own) {
+        const { rows } = await client.query<{ id: string }>(highestSql(relation), [ceiling.toString()]);
+        highest.push(BigInt(rows[0]?.id ?? 0));
+      }
+    }),
+  );
   const floor = commonFloor(
     highest,
     sequences.map((s) => BigInt(s.last ?? 0)),
   );
   if (floor === 0n) return floor;
-  for (const { client, sequences: own } of sides)
-    for (const { sequence, settable } of own)
-      if (sequence !== null && settable) await client.query(RAISE, [sequence, floor.toString()]);
+  await Promise.all(
+    sides.map(async ({ client, sequences: own }) => {
+      for (const { sequence, settable } of own)
+        if (sequence !== null && settable) await client.query(RAISE, [sequence, floor.toString()]);
+    }),
+  );
   return floor;
 }

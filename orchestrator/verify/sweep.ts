@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { ParkReason } from '../../src/mapping/columns.ts';
+import { Pace } from '../copy/pace.ts';
 import { failpoint } from '../errors/failpoint.ts';
 import { connect } from '../pg/connect.ts';
 import { formatLsn } from '../pg/lsn.ts';
@@ -27,6 +28,8 @@ export interface SweepOptions {
   readonly workers?: number;
   /** Rows a chunk; default 25,000. */
   readonly chunkRows?: number;
+  /** Rows a second that all workers together compare at most; unlimited unless given. */
+  readonly maxRowsPerSecond?: number;
   /** Ends the sweep early, e.g. for a handover. */
   readonly signal?: AbortSignal;
 }
@@ -126,13 +129,15 @@ async function compareAll(
     picture.readers[options.serving],
     ctx.relations,
     options.serving,
-    options.chunkRows ?? CHUNK_ROWS,
+    // A slow sweep is slow in small steps.
+    Math.min(options.chunkRows ?? CHUNK_ROWS, options.maxRowsPerSecond ?? CHUNK_ROWS),
   );
+  const pace = new Pace(options.maxRowsPerSecond);
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
   const work = Array.from({ length: Math.max(1, options.workers ?? WORKERS) }, async () => {
     try {
-      await compareChunks(ctx, picture, c, chunks, tally, either);
+      await compareChunks(ctx, picture, c, chunks, tally, pace, either);
     } catch (error) {
       stop.abort(error);
       throw error;

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Pace } from '../copy/pace.ts';
 import { isTransient } from '../errors/sqlstate.ts';
 import type { Context } from '../state/context.ts';
 import type { Chunks } from './chunks.ts';
@@ -48,15 +49,17 @@ export async function compareChunks(
   c: Comparison,
   chunks: Chunks,
   tally: Tally,
+  pace: Pace,
   signal: AbortSignal,
 ): Promise<void> {
   let readers: PictureReaders | undefined;
-  const compare = async (scope: Scope): Promise<void> => {
+  const compare = async (scope: Scope): Promise<number> => {
     for (let attempt = 1; ; attempt++) {
       try {
         readers ??= await openReaders(ctx, picture);
-        tally.add(await compareScope(c, readers, scope));
-        return;
+        const compared = await compareScope(c, readers, scope);
+        tally.add(compared);
+        return compared.rows;
       } catch (error) {
         await readers?.end();
         readers = undefined;
@@ -69,7 +72,7 @@ export async function compareChunks(
       signal.throwIfAborted();
       const scope = await chunks.next();
       if (scope === undefined) return;
-      await compare(scope);
+      await pace.after(await compare(scope), signal);
     }
   } finally {
     await readers?.end();

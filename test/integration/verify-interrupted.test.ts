@@ -73,6 +73,14 @@ it('a worker that loses its sessions opens new ones on the same picture', async 
   expect([...(applier.delta.keys() as Set<number>)]).toEqual([]);
 });
 
+it('one that may read so many rows a second takes its time, and finds the same', async () => {
+  const applier = await sweptOnce();
+  const document = await sweepPhase(ctx, { serving: 'blue', applier, maxRowsPerSecond: 500 });
+  expect(document.clean).toBe(true);
+  expect(document.rows_compared).toBeGreaterThan(900);
+  expect(document.duration_seconds).toBeGreaterThan(document.rows_compared / 500 - 0.1);
+});
+
 it('one that is told to end leaves the delta and the last result', async () => {
   const applier = await sweptOnce();
   const before = await stored();

@@ -121,7 +121,8 @@ describe('precedence', () => {
   it('every option can come from its variable', () => {
     for (const name of OPTION_NAMES) {
       const option = optionOf(name);
-      const text = option.default ?? { size: '1MiB', duration: '1s' }[option.kind as string] ?? 'x';
+      const text =
+        option.default ?? { size: '1MiB', duration: '1s', count: '1' }[option.kind as string] ?? 'x';
       if (name === 'config') continue;
       const s = loadSettings({ flags: {}, environment: { [environmentName(name)]: text } });
       expect([name, s.origins[name]]).toEqual([name, 'environment']);

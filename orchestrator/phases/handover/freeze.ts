@@ -7,6 +7,7 @@ import { fencedTables, fenceFailure } from '../../fence/fence.ts';
 import { type Lsn, parseLsn } from '../../pg/lsn.ts';
 import type { Side } from '../../pg/side.ts';
 import type { Context } from '../../state/context.ts';
+import { type Blocker, endBlockers, lockBlockers, nameOf } from './blockers.ts';
 
 /** A granted freeze: writes on the serving side are refused until the deadline, and then let through again. */
 export interface Frozen {
@@ -23,6 +24,8 @@ const TRY_MS = 500;
 const LATER_MS = 150;
 const PAUSE_MS = 250;
 const SHORT_PAUSE_MS = 60;
+/** Writers that end by themselves within this time are never ended by us. */
+const PATIENCE_MS = 1_000;
 
 /**
  * In which order green's tables are locked, try by try. A transaction of the application that has written the first of
@@ -47,43 +50,14 @@ export async function serverClock(client: ClientBase): Promise<number> {
   return Number(rows[0]?.now);
 }
 
-interface Holder {
-  readonly pid: number;
-  readonly kind: string;
-  readonly age: number;
-}
-
-/**
- * Without pg_read_all_stats the kind of somebody else's backend is hidden; that an autovacuum worker has a database and
- * no user is not.
- */
-const HOLDERS = `
-  SELECT a.pid,
-         coalesce(a.backend_type,
-                  CASE WHEN a.usesysid IS NULL AND a.datid IS NOT NULL THEN 'autovacuum worker' ELSE 'unknown' END)
-           AS kind,
-         coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::double precision AS age
-  FROM pg_locks AS k
-  JOIN pg_stat_activity AS a ON a.pid = k.pid
-  WHERE k.locktype = 'relation' AND k.granted AND k.pid <> pg_backend_pid()
-    AND k.relation = ANY (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS t(name))
-    AND k.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
-                   'ExclusiveLock', 'AccessExclusiveLock')
-  ORDER BY age DESC`;
-
-/** @returns the sessions that keep the tables' write lock from us, the oldest transaction first. */
-export async function lockHolders(client: ClientBase, tables: readonly string[]): Promise<Holder[]> {
-  const { rows } = await client.query<Holder>(HOLDERS, [tables]);
-  return rows;
-}
-
 /**
  * Step 3 on the serving side: one server-side call a try. A try waits half a second for open writers, less for the
  * further tables of green, and then lets the queue behind it go; behind an autovacuum one try waits deadlock_timeout + 200 ms, because only the deadlock check
  * makes an autovacuum yield (HISTORIES 20).
  * @param deadline epoch seconds on the serving side's clock, counted from the pause of the clients.
  * @param until epoch seconds after which no further try is made.
- * @throws OrchestrateError STRAGGLERS naming the pids; STALE_EPOCH; HANDOVER_ABORTED. Nothing is changed then.
+ * @param terminate ends the sessions in the way once they have been waited for in vain (`--terminate-blockers`).
+ * @throws OrchestrateError STRAGGLERS naming the pids and prepared transactions; STALE_EPOCH; HANDOVER_ABORTED. Nothing is changed then.
  */
 export async function freeze(
   client: ClientBase,
@@ -92,12 +66,14 @@ export async function freeze(
   attempt: string,
   deadline: number,
   until: number,
+  terminate = false,
 ): Promise<Frozen> {
   const tables = fencedTables(ctx, side);
   const claim = ctx.claim();
   const { rows: settings } = await client.query<{ ms: string }>(
     `SELECT setting AS ms FROM pg_settings WHERE name = 'deadlock_timeout'`,
   );
+  const asked = performance.now();
   let waitMs = TRY_MS;
   let yielded = false;
   for (let tries = 0; ; tries++) {
@@ -124,15 +100,15 @@ export async function freeze(
       // A deadlock is a writer that takes the tables in another order: like a lock not granted, nothing is changed.
       if (!['55P03', '40P01'].includes(sqlState(error) ?? '')) throw fenceFailure(error, side, 'freeze');
     }
-    const holders = await lockHolders(client, tables);
+    const holders = await lockBlockers(client, tables);
     if ((await serverClock(client)) >= until)
       throw failure('STRAGGLERS', {
         expected: 'the write lock within the first half of the budget',
-        found:
-          holders.map((h) => `pid ${h.pid} (${h.kind}, ${h.age.toFixed(1)} s)`).join(', ') ||
-          'they have ended',
+        found: holders.map(nameOf).join(', ') || 'they have ended',
         serving: side,
       });
+    if (terminate && performance.now() - asked > PATIENCE_MS && (await cleared(client, ctx, side, holders)))
+      continue;
     const vacuum: boolean = !yielded && holders.some((h) => h.kind === 'autovacuum worker');
     waitMs = vacuum ? Number(settings[0]?.ms ?? 1000) + 200 : TRY_MS;
     yielded ||= vacuum;
@@ -140,4 +116,18 @@ export async function freeze(
     const pauseMs = performance.now() - begun < TRY_MS ? SHORT_PAUSE_MS : PAUSE_MS;
     if (!vacuum) await delay(pauseMs, undefined, { signal: ctx.signal });
   }
+}
+
+/** @returns whether sessions in the way were ended, so that the next try need not wait. */
+async function cleared(
+  client: ClientBase,
+  ctx: Context,
+  side: Side,
+  blockers: readonly Blocker[],
+): Promise<boolean> {
+  const pids = await endBlockers(client, blockers);
+  if (pids.length === 0) return false;
+  ctx.log.warn({ side, pids }, 'sessions in the way of the freeze were ended');
+  await ctx.journal('terminated', { side, pids });
+  return true;
 }

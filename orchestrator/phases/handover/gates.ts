@@ -8,6 +8,7 @@ import type { ApplierStatus } from '../../stream/applier.ts';
 import { reverseReady } from '../../stream/reverse-setup.ts';
 import { inspectSlot } from '../../stream/slot.ts';
 import { sequencesKnown } from '../../verify/sequences.ts';
+import { lockBlockers } from './blockers.ts';
 import type { HandoverOptions } from './options.ts';
 import type { Prediction } from './prediction.ts';
 
@@ -70,6 +71,18 @@ async function lingeringWriters(client: pg.Client, tables: readonly string[]): P
   await delay(LINGER_MS);
   const later = new Set((await look()).map((w) => w.transaction));
   return first.filter((w) => later.has(w.transaction)).map((w) => w.pid);
+}
+
+/** @returns those of the writers that `--terminate-blockers` could not end. */
+async function notEndable(
+  client: pg.Client,
+  ctx: Context,
+  serving: Side,
+  writers: readonly number[],
+): Promise<number[]> {
+  if (writers.length === 0) return [];
+  const blockers = await lockBlockers(client, fencedTables(ctx, serving));
+  return writers.filter((pid) => blockers.some((b) => b.pid === pid && !b.endable));
 }
 
 const CHECKS: Readonly<Record<GateName, Check>> = {
@@ -164,16 +177,25 @@ const CHECKS: Readonly<Record<GateName, Check>> = {
     };
   },
 
-  transactions: async ({ ctx, clients, serving }) => {
+  transactions: async ({ ctx, clients, serving, options }) => {
     const prepared = await clients[serving].query<{ gid: string }>(
       'SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database()',
     );
     const writers = await lingeringWriters(clients[serving], fencedTables(ctx, serving));
-    const found = [...prepared.rows.map((r) => `prepared ${r.gid}`), ...writers.map((pid) => `pid ${pid}`)];
+    const left = options.terminateBlockers
+      ? await notEndable(clients[serving], ctx, serving, writers)
+      : writers;
+    const found = [...prepared.rows.map((r) => `prepared ${r.gid}`), ...left.map((pid) => `pid ${pid}`)];
+    if (found.length === 0 && writers.length > 0)
+      return {
+        passed: true,
+        detail: `to be ended: ${writers.map((pid) => `pid ${pid}`).join(', ')}`,
+        fix: '',
+      };
     return {
       passed: found.length === 0,
       detail: found.length === 0 ? 'no writer stays open' : found.join(', '),
-      fix: 'end them: COMMIT PREPARED, ROLLBACK PREPARED or pg_terminate_backend(pid)',
+      fix: 'end them: COMMIT PREPARED, ROLLBACK PREPARED, pg_terminate_backend(pid) or --terminate-blockers',
     };
   },
 

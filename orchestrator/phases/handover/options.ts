@@ -11,5 +11,7 @@ export interface HandoverOptions {
   readonly dryRun: boolean;
   /** Steps 1 to 7, then everything back. */
   readonly rehearse: boolean;
+  /** Ends sessions that keep the write lock from the freeze. */
+  readonly terminateBlockers: boolean;
   readonly traffic: TrafficDriver;
 }
