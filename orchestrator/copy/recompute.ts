@@ -77,14 +77,14 @@ const settleReasons = (ctx: Context): string => `
  *
  * Chunks may come from different snapshots, and changes in between have met a half-filled table: no rule that looks
  * at one row at a time is exact there. This looks at all of them, once, when the newest snapshot is passed.
+ * @param keys `unique` where a constraint that is there proves that no two users share a key; default `shared`: they may.
  */
-export async function recompute(client: ClientBase, ctx: Context): Promise<Recomputed> {
-  await client.query('SET LOCAL enable_hashagg = off');
-  const { rows: losers } = await client.query<{ ids: string | null; n: number }>(LOSERS(ctx));
-  await client.query('RESET enable_hashagg');
-  // A statement that might delete locks the tables even if it does not: indexes are being built on them meanwhile.
-  const ids = losers[0]?.ids ?? null;
-  if (ids !== null) await client.query(parkLosers(ctx), [ids]);
+export async function recompute(
+  client: ClientBase,
+  ctx: Context,
+  keys: 'shared' | 'unique' = 'shared',
+): Promise<Recomputed> {
+  const parked = keys === 'unique' ? 0 : await parkDuplicates(client, ctx);
   const { rows: heirs } = await client.query<{ id: string }>(HEIRS(ctx));
   if (heirs.length > 0)
     await promote(
@@ -93,7 +93,32 @@ export async function recompute(client: ClientBase, ctx: Context): Promise<Recom
       heirs.map((h) => h.id),
     );
   await client.query(settleReasons(ctx));
-  return { parked: losers[0]?.n ?? 0, promoted: heirs.length };
+  return { parked, promoted: heirs.length };
+}
+
+/** @returns how many users were parked, because one with a lower id has their key. */
+async function parkDuplicates(client: ClientBase, ctx: Context): Promise<number> {
+  await client.query('SET LOCAL enable_hashagg = off');
+  const { rows } = await client.query<{ ids: string | null; n: number }>(LOSERS(ctx));
+  await client.query('RESET enable_hashagg');
+  // A statement that might delete locks the tables even if it does not: indexes are being built on them meanwhile.
+  const ids = rows[0]?.ids ?? null;
+  if (ids !== null) await client.query(parkLosers(ctx), [ids]);
+  return rows[0]?.n ?? 0;
+}
+
+/** The guess of ANALYZE, which writes exactly -1 when it has met no value twice in its sample. */
+const DISTINCT = `
+  SELECT s.n_distinct = -1 AS distinct
+  FROM pg_stats AS s
+  JOIN pg_namespace AS n ON n.nspname = s.schemaname
+  JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = s.tablename
+  WHERE c.oid = $1::regclass AND s.attname = $2 AND NOT s.inherited`;
+
+/** @returns whether the statistics of green's users, which may be wrong, have seen no key twice. */
+export async function looksDistinct(client: ClientBase, ctx: Context): Promise<boolean> {
+  const { rows } = await client.query<{ distinct: boolean }>(DISTINCT, [ctx.relations.user, KEY_COLUMN]);
+  return rows[0]?.distinct === true;
 }
 
 async function promote(client: ClientBase, ctx: Context, ids: readonly string[]): Promise<void> {

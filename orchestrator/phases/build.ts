@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { KEY_COLUMN } from '../../src/mapping/columns.ts';
 import { newestSnapshot } from '../copy/chunks.ts';
 import {
   forgetSaved,
@@ -10,10 +11,11 @@ import {
   savedObjects,
   validateOf,
 } from '../copy/constraints.ts';
-import { isRecomputed, markRecomputed, recompute } from '../copy/recompute.ts';
+import { isRecomputed, looksDistinct, markRecomputed, recompute } from '../copy/recompute.ts';
 import { discard } from '../copy/session.ts';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
+import { sqlState } from '../errors/sqlstate.ts';
 import { connect } from '../pg/connect.ts';
 import { formatLsn, type Lsn, parseLsn } from '../pg/lsn.ts';
 import { transaction } from '../pg/transaction.ts';
@@ -153,29 +155,67 @@ async function restoreForeignKeys(
  * waits there for a build in flight.
  */
 function secondary(ctx: Context, saved: readonly SavedObject[]): Step[][] {
-  const decide: Step = async (client) => {
+  const { user, settings, org, orgUser } = ctx.relations;
+  return [user, settings, org, orgUser].map((table) => [
+    ...(table === user ? [analyse(ctx, user), guessUnique(ctx, saved), decide(ctx, saved)] : []),
+    ...saved
+      .filter((o) => !isPrimaryKey(o) && !isForeignKey(o) && sameTable(o, table))
+      .map((o) => restore(ctx, o)),
+  ]);
+}
+
+/** The constraint that proves that no two users share a key; only in exactly this form. */
+const uniqueKey = (ctx: Context, saved: readonly SavedObject[]): SavedObject | undefined =>
+  saved.find(
+    (o) =>
+      o.kind === 'constraint' &&
+      sameTable(o, ctx.relations.user) &&
+      o.definition === `UNIQUE (${KEY_COLUMN})`,
+  );
+
+/**
+ * Where the statistics have seen no key twice, the unique constraint is tried before the pass that looks for such keys: if
+ * it can be built there are none, and half of what the pass costs is saved. If it cannot, nothing has happened but some
+ * time lost, and the pass decides as ever. Statistics choose the way, never the result.
+ */
+const guessUnique =
+  (ctx: Context, saved: readonly SavedObject[]): Step =>
+  async (client) => {
+    const constraint = uniqueKey(ctx, saved);
+    if (constraint === undefined || (await isRecomputed(client)) || !(await looksDistinct(client, ctx)))
+      return;
+    try {
+      await restore(ctx, constraint)(client);
+    } catch (error) {
+      if (sqlState(error) !== UNIQUE_VIOLATION) throw error;
+      ctx.log.info(
+        {},
+        'some users share a key: the pass decides who keeps it before the constraint comes back',
+      );
+    }
+  };
+
+const UNIQUE_VIOLATION = '23505';
+
+/** The pass that decides who is mapped, with its mark, in one transaction. */
+const decide =
+  (ctx: Context, saved: readonly SavedObject[]): Step =>
+  async (client) => {
     if (await isRecomputed(client)) return;
+    const constraint = uniqueKey(ctx, saved);
+    const keys = constraint !== undefined && (await isValid(client, constraint)) ? 'unique' : 'shared';
     await failpoint('recompute.before');
     const result = await transaction(client, async () => {
       await holdClaim(client, ctx.claim());
       // It deletes from tables whose indexes are being built meanwhile, which may take long.
       await client.query('SET LOCAL lock_timeout = 0');
-      const done = await recompute(client, ctx);
+      const done = await recompute(client, ctx, keys);
       await markRecomputed(client, done);
       return done;
     });
     await failpoint('recompute.after');
-    await ctx.journal('build', { ...result });
+    await ctx.journal('build', { ...result, keys });
   };
-  return [ctx.relations.user, ctx.relations.settings, ctx.relations.org, ctx.relations.orgUser].map(
-    (table) => [
-      ...(table === ctx.relations.user ? [decide] : []),
-      ...saved
-        .filter((o) => !isPrimaryKey(o) && !isForeignKey(o) && sameTable(o, table))
-        .map((o) => restore(ctx, o)),
-    ],
-  );
-}
 
 /** Validation and statistics; both take a lock that conflicts with itself, so each table is one list. */
 function finishing(ctx: Context, saved: readonly SavedObject[]): Step[][] {
@@ -189,13 +229,15 @@ function finishing(ctx: Context, saved: readonly SavedObject[]): Step[][] {
     ctx.relations.org,
     ...others,
   ].map((table) => [
-    ...(others.includes(table) ? [] : [analyse(ctx, table)]),
+    ...(others.includes(table) || table === ctx.relations.user ? [] : [analyse(ctx, table)]),
     ...saved.filter((o) => isForeignKey(o) && sameTable(o, table)).map((o) => validate(ctx, o)),
   ]);
 }
 
 /** `"public"."user"` and `public."user"` are the same table. */
 const unquoted = (name: string): string => name.replaceAll('"', '');
+const refersTo = (object: SavedObject, table: string): boolean =>
+  unquoted(object.definition).includes(` REFERENCES ${unquoted(table)}(`);
 const sameTable = (object: SavedObject, table: string): boolean => unquoted(object.table) === unquoted(table);
 
 const restore =
@@ -211,7 +253,9 @@ const validate =
     const statement = validateOf(object);
     if (statement === null || (await isValid(client, object))) return;
     // Both keys were loaded in order: walking along the two indexes takes two thirds of the time of hashing one table.
-    await step(ctx, client, [object.table], statement, 'SET LOCAL enable_hashjoin = off');
+    // Only a small table, which the copy does not fill (role), is better hashed.
+    const large = loadedTables(ctx).some((table) => refersTo(object, table));
+    await step(ctx, client, [object.table], statement, large ? 'SET LOCAL enable_hashjoin = off' : undefined);
   };
 
 const analyse =

@@ -2,6 +2,7 @@ import type { Settings } from '../config/settings.ts';
 import { failure } from '../errors/failure.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { buildPhase } from '../phases/build.ts';
+import { shareOf } from '../phases/build-share.ts';
 import { makeCompatView } from '../phases/compat-view.ts';
 import { copyPhase } from '../phases/copy.ts';
 import { copyGuard } from '../phases/copy-guard.ts';
@@ -13,8 +14,6 @@ import { changeState } from '../state/store.ts';
 import { Applier } from '../stream/applier.ts';
 import { forwardSink } from '../stream/apply.ts';
 import type { Runner } from './runner.ts';
-
-const LOADED_TABLES = 4;
 
 /** The states before sync, in which long work goes on that an abort may interrupt. */
 export type Beginning = Extract<State, { phase: 'created' | 'prepared' | 'copying' | 'building' }>;
@@ -49,12 +48,6 @@ export async function advance(runner: Runner, ctx: Context, state: Beginning): P
       return;
     }
   }
-}
-
-/** As many processes on green as the copy was given: one a table first, then several an index. */
-function shareOf(workers: number): { connections: number; parallelWorkers: number } {
-  const connections = Math.min(workers, LOADED_TABLES);
-  return { connections, parallelWorkers: Math.floor(workers / connections) - 1 };
 }
 
 /** @throws OrchestrateError PREFLIGHT_FAILED with every finding that is a stop. */

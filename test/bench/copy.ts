@@ -51,6 +51,7 @@ const OURS = `
   import { prepare } from '${BUILT}phases/prepare.js';
   import { copyPhase } from '${BUILT}phases/copy.js';
   import { buildPhase } from '${BUILT}phases/build.js';
+  import { shareOf } from '${BUILT}phases/build-share.js';
   import { forecastCopy } from '${BUILT}copy/forecast.js';
   const schemas = { source: 'public', org: 'public' };
   const nothing = () => {};
@@ -74,7 +75,7 @@ const OURS = `
   await copyPhase(ctx, slot, { workers });
   at.push(performance.now());
   await slot.release();
-  await buildPhase(ctx, async () => {});
+  await buildPhase(ctx, async () => {}, shareOf(workers));
   at.push(performance.now());
   const { user, system } = process.cpuUsage(before);
   const between = (from, to) => (at[to] - at[from]) / 1000;

@@ -125,6 +125,34 @@ describe('a process that is killed', () => {
   });
 });
 
+describe('a kill between the constraint that proves the keys unique and the pass', () => {
+  it.each(['build.after:crash:3', 'recompute.before:crash', 'recompute.after:crash'])(
+    '(%s) leaves nothing to decide again, and an heir is found all the same',
+    async (failpoint) => {
+      await execute(
+        pair.blue.urls.owner,
+        `INSERT INTO user_settings (id, keycloak_user_id) SELECT n, 'k' || n FROM generate_series(1, 2000) AS n`,
+      );
+      const { ctx, slot, built } = await prepared(pair);
+      await copyPhase(ctx, slot);
+      await slot.release();
+      // Row 7 as an interrupted history may leave it: parked, and no holder.
+      await execute(
+        pair.green.urls.sync,
+        `INSERT INTO orchestrator.parked (id, keycloak_user_id, enable_default_condenser, user_version,
+                                          enable_proactive_conversation_starters, reason)
+         VALUES (7, 'k7', true, 0, true, 'duplicate');
+         DELETE FROM org_user WHERE user_id = 7; DELETE FROM settings WHERE id = 7;
+         DELETE FROM "user" WHERE id = 7; DELETE FROM org WHERE id = 7`,
+      );
+      const { ended } = await phaseInProcess(pair, 'build', failpoint);
+      expect(ended).toBe('SIGKILL');
+      await buildPhase(ctx, () => Promise.reject(new Error('there is nothing to catch up')));
+      await expectSame(pair, built, 2_000);
+    },
+  );
+});
+
 const TERMINATE = `
   SELECT pg_terminate_backend(pid)
   FROM pg_stat_activity

@@ -149,6 +149,31 @@ describe('copy and build', () => {
     await expectSame(pair, built, 9);
   });
 
+  it('park exactly the same where statistics have seen no key twice and only the constraint finds them', async () => {
+    await insert(`(1, 'A'), (2, NULL), (4, 'B'), (9, 'A'), (5, 'A'), (7, 'B'), (8, 'a')`);
+    const { ctx, slot, built } = await prepared(pair);
+    await execute(
+      pair.green.urls.owner,
+      'ALTER TABLE "user" ALTER COLUMN keycloak_user_id SET (n_distinct = -1)',
+    );
+    const said: string[] = [];
+    const log = { ...ctx.log, info: (_: object, message: string) => void said.push(message) };
+    await copyAndBuild({ ...ctx, log }, slot);
+    expect(said.filter((m) => m.startsWith('some users share a key'))).toHaveLength(1);
+    expect(ctx.entries.at(-2)?.detail).toEqual({ parked: 3, promoted: 0, keys: 'shared' });
+    expect(await mapped()).toEqual(['1 A', '4 B', '8 a']);
+    expect(await parked()).toEqual(['2 null_key', '5 duplicate', '7 duplicate', '9 duplicate']);
+    await expectSame(pair, built, 7);
+  });
+
+  it('look for shared keys no further where the constraint could be built at once', async () => {
+    await insert(`(1, 'A'), (2, NULL), (4, 'B'), (8, 'a')`);
+    const { ctx, slot, built } = await prepared(pair);
+    await copyAndBuild(ctx, slot);
+    expect(ctx.entries.at(-2)?.detail).toEqual({ parked: 0, promoted: 0, keys: 'unique' });
+    await expectSame(pair, built, 4);
+  });
+
   it('bring foreign tables and their keys back that hang on the model', async () => {
     await insert(`(1, 'A'), (2, 'B')`);
     const { ctx, slot } = await prepared(pair);
