@@ -7,6 +7,7 @@ import type { Command, Result } from './command.ts';
 import { reportFailure, scrubbed } from './failure-report.ts';
 import { givenOptions } from './flags.ts';
 import { parseCommandLine } from './program.ts';
+import { progressLine } from './render/progress.ts';
 import { createTerminal, type Terminal, type TerminalOptions } from './terminal.ts';
 
 export interface World extends Omit<TerminalOptions, 'json'> {
@@ -56,8 +57,11 @@ async function perform(
     level: quiet ? 'warn' : settings.logLevel,
     migration: settings.migration,
     write: (line) => terminal.note(line.trimEnd()),
+    progress: terminal.sticky && ((state) => terminal.sticky?.(state === null ? null : progressLine(state))),
   });
-  const work = command.run({ name: command.name, settings, flags: argv, log, terminal, signal });
+  const work = command
+    .run({ name: command.name, settings, flags: argv, log, terminal, signal })
+    .finally(() => terminal.sticky?.(null));
   if (command.acts) return work;
   // What only reads needs no care when it is interrupted.
   const interrupted = new Promise<never>((_, reject) => {

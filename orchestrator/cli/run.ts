@@ -20,6 +20,7 @@ export const run: Command = {
     'max-copy-rate',
     'copy-pause-age',
     'copy-pause-wal',
+    'copy-pause-lag',
     'truncate',
     'compat-view',
     'metrics-listen',

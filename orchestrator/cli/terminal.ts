@@ -22,6 +22,11 @@ export interface Terminal {
   redraw(text: string): void;
   /** One line for the person who watches. */
   note(line: string): void;
+  /**
+   * Keeps one line at the end of stderr, in place of the one before; null takes it away. Undefined where stderr is no
+   * terminal that can do so, or a machine reads along.
+   */
+  readonly sticky: ((line: string | null) => void) | undefined;
   /** Whether anything was followed: then the end of it is no failure that has to be told. */
   readonly followed: boolean;
   /** Aborted when nobody reads stdout any more (EPIPE, a lost terminal). */
@@ -63,6 +68,8 @@ function mayColour(stream: Stream, environment: TerminalOptions['environment']):
   return stream.isTTY === true && !environment['NO_COLOR'] && environment['TERM'] !== 'dumb';
 }
 
+const CLEAR_LINE = '\r\u001b[K';
+
 const unreadBy = new WeakMap<Stream, AbortController>();
 
 /** A stream that is gone must not end the process: who reads may leave, the work goes on. */
@@ -83,6 +90,15 @@ export function createTerminal(options: TerminalOptions): Terminal {
   const deaf = guard(stderr);
   let written = false;
   let followed = false;
+  let kept: string | null = null;
+  const canKeep = stderr.isTTY === true && environment['TERM'] !== 'dumb' && !json;
+  // A line that wraps could not be taken away again.
+  const fitting = (line: string): string => line.slice(0, (stderr.columns ?? 80) - 1);
+  const keep = (line: string | null): void => {
+    if (line === kept) return;
+    kept = line;
+    put(stderr, deaf, `${CLEAR_LINE}${line === null ? '' : fitting(line)}`);
+  };
   const put = (stream: Stream, gone: AbortSignal, text: string): void => {
     if (!gone.aborted && !stream.destroyed) stream.write(text);
   };
@@ -115,7 +131,8 @@ export function createTerminal(options: TerminalOptions): Terminal {
     get followed() {
       return followed;
     },
-    note: (line) => put(stderr, deaf, `${line}\n`),
+    sticky: canKeep ? keep : undefined,
+    note: (line) => put(stderr, deaf, kept === null ? `${line}\n` : `${CLEAR_LINE}${line}\n${fitting(kept)}`),
     unread,
   };
 }

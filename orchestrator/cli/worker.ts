@@ -11,6 +11,7 @@ export const worker: Command = {
     'max-copy-rate',
     'copy-pause-age',
     'copy-pause-wal',
+    'copy-pause-lag',
   ],
   examples: [['$0 worker --copy-workers 4', 'waits for orchestrate run to begin; ends with the copy']],
   acts: true,

@@ -140,6 +140,7 @@ function assemble(layers: readonly Layer[], problems: Problem[]): Settings {
     copyPause: {
       transactionAgeMs: merged['copy-pause-age'] ?? null,
       retainedWalBytes: merged['copy-pause-wal'] ?? null,
+      replicaLagBytes: merged['copy-pause-lag'] ?? null,
     },
     truncate: v.truncate,
     compatView: v['compat-view'],

@@ -30,7 +30,11 @@ export interface Settings {
   /** null: unlimited. */
   readonly maxCopyBytesPerSecond: number | null;
   /** What the copy waits for on blue; null is no limit. */
-  readonly copyPause: { readonly transactionAgeMs: number | null; readonly retainedWalBytes: bigint | null };
+  readonly copyPause: {
+    readonly transactionAgeMs: number | null;
+    readonly retainedWalBytes: bigint | null;
+    readonly replicaLagBytes: bigint | null;
+  };
   readonly truncate: 'apply' | 'refuse';
   readonly compatView: boolean;
   /** null: no listener. */

@@ -153,6 +153,11 @@ export const OPTIONS = {
     group: 'Work',
     describe: 'The copy waits once its slot retains more WAL on blue; unlimited unless given',
   },
+  'copy-pause-lag': {
+    kind: 'size',
+    group: 'Work',
+    describe: 'The copy waits while another replica of blue is further behind; unlimited unless given',
+  },
   truncate: {
     kind: 'choice',
     group: 'Work',

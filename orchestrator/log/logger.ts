@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import type { Log } from './log.ts';
+import type { Log, Progress } from './log.ts';
 import { printable, scrub } from './redact.ts';
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -12,6 +12,8 @@ export interface LoggerOptions {
   readonly migration: string;
   /** Where lines go, whole; stderr unless a test wants them. */
   readonly write?: (line: string) => void;
+  /** Where progress is shown; nowhere unless somebody watches a terminal. */
+  readonly progress?: ((state: Progress | null) => void) | undefined;
 }
 
 /**
@@ -20,7 +22,8 @@ export interface LoggerOptions {
  */
 export function createLogger(options: LoggerOptions): Log {
   const write = options.write ?? ((line: string) => void process.stderr.write(line));
-  return options.format === 'json' ? jsonLog(options, write) : textLog(options, write);
+  const log = options.format === 'json' ? jsonLog(options, write) : textLog(options, write);
+  return { ...log, progress: options.progress };
 }
 
 function jsonLog(options: LoggerOptions, write: (line: string) => void): Log {

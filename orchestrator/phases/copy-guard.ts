@@ -12,6 +12,15 @@ const OLDEST = `
   WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND application_name NOT LIKE 'orchestrate/%'`;
 
+/**
+ * Standbys and subscribers of blue that are not ours: reading a whole table takes the disk and the network they live on.
+ * The positions are NULL to a role that may not see them (pg_read_all_stats): then nothing is known.
+ */
+const REPLICA_LAG = `
+  SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn, sent_lsn)))::text AS bytes
+  FROM pg_stat_replication
+  WHERE application_name NOT LIKE 'orchestrate/%'`;
+
 const LOOK_EVERY_MS = 2_000;
 
 /**
@@ -20,7 +29,7 @@ const LOOK_EVERY_MS = 2_000;
  *   fails holds nothing up, because the copy itself will fail on a blue that is not there.
  */
 export function copyGuard(ctx: Context, limits: CopyLimits): () => Promise<string | undefined> {
-  if (limits.transactionAgeMs === null && limits.retainedWalBytes === null) return async () => undefined;
+  if (Object.values(limits).every((limit) => limit === null)) return async () => undefined;
   let lookedAt = Number.NEGATIVE_INFINITY;
   let looking: Promise<string | undefined> = Promise.resolve(undefined);
   return () => {
@@ -42,10 +51,13 @@ async function look(ctx: Context, limits: CopyLimits): Promise<string | undefine
       settings: { statement_timeout: '5s' },
     });
     const { rows } = await blue.query<{ age_ms: number | null }>(OLDEST);
+    const { rows: replicas } = await blue.query<{ bytes: string | null }>(REPLICA_LAG);
+    const lag = replicas[0]?.bytes ?? undefined;
     const slot = await inspectSlot(blue, ctx.names.slot.blue);
     return reasonToWait(limits, {
       transactionAgeMs: rows[0]?.age_ms ?? undefined,
       retainedWalBytes: slot === null ? undefined : BigInt(slot.retainedBytes),
+      replicaLagBytes: lag === undefined ? undefined : BigInt(lag),
     });
   } finally {
     await discard(blue);

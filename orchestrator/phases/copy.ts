@@ -60,6 +60,7 @@ export async function copyPhase(
       if (open !== slot) await open.release().catch(() => {});
     }
   }
+  ctx.log.progress?.(null);
   const progress = await onGreen(ctx, (green) => reportCopyProgress(green, ctx));
   const seconds = (performance.now() - startedAt) / 1_000;
   ctx.log.info({ rows: progress.rowsDone, bytes: progress.bytes, seconds }, 'copy finished');
@@ -198,7 +199,10 @@ function progressReporter(ctx: Context): (worker: string, result: ChunkResult) =
     reportedAt = now;
     const progress = await onGreen(ctx, (green) => reportCopyProgress(green, ctx));
     const { rowsDone, rowsExpected, rate, eta } = progress;
-    ctx.log.info({ rowsDone, rowsExpected, rate, eta }, 'copying');
+    const seen = { rowsDone, rowsExpected, rate, eta };
+    // Somebody who watches wants one line that changes, not a line a second.
+    ctx.log.progress?.({ work: 'copying', ...progress });
+    ctx.log[ctx.log.progress === undefined ? 'info' : 'debug'](seen, 'copying');
     if (now - lookedAt < LOOK_AT_SLOT_EVERY_MS) return;
     lookedAt = now;
     // A slot that is lost cannot be followed up: every further row would be copied in vain.

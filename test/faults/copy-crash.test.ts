@@ -247,7 +247,7 @@ describe('what ends a copy', () => {
   it('a transaction on blue that is too old does not either: the copy waits until it has ended', async () => {
     await fill(9_000);
     const { ctx, slot } = await prepared(pair);
-    const guard = copyGuard(ctx, { transactionAgeMs: 1, retainedWalBytes: null });
+    const guard = copyGuard(ctx, { transactionAgeMs: 1, retainedWalBytes: null, replicaLagBytes: null });
     let copying: Promise<void> | undefined;
     await withClient(pair.blue.urls.sync, async (reader) => {
       await reader.query('BEGIN');

@@ -83,7 +83,7 @@ describe('precedence', () => {
       timeoutMs: 60_000,
       sweepIntervalMs: 1_800_000,
       maxCopyBytesPerSecond: null,
-      copyPause: { transactionAgeMs: null, retainedWalBytes: null },
+      copyPause: { transactionAgeMs: null, retainedWalBytes: null, replicaLagBytes: null },
       truncate: 'apply',
       metricsListen: { host: '127.0.0.1', port: 9187 },
       traffic: { driver: 'none' },
