@@ -14,10 +14,11 @@ const OLDEST = `
 
 /**
  * Standbys and subscribers of blue that are not ours: reading a whole table takes the disk and the network they live on.
- * The positions are NULL to a role that may not see them (pg_read_all_stats): then nothing is known.
+ * To a role that may not see others' sessions all of it is NULL, and nothing is known.
  */
 const REPLICA_LAG = `
-  SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn, sent_lsn)))::text AS bytes
+  SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn, sent_lsn)))::text AS bytes,
+         pg_has_role('pg_read_all_stats', 'USAGE') AS visible
   FROM pg_stat_replication
   WHERE application_name NOT LIKE 'orchestrate/%'`;
 
@@ -32,10 +33,19 @@ export function copyGuard(ctx: Context, limits: CopyLimits): () => Promise<strin
   if (Object.values(limits).every((limit) => limit === null)) return async () => undefined;
   let lookedAt = Number.NEGATIVE_INFINITY;
   let looking: Promise<string | undefined> = Promise.resolve(undefined);
+  let warned = false;
+  const blind = (): void => {
+    if (warned || (limits.transactionAgeMs === null && limits.replicaLagBytes === null)) return;
+    warned = true;
+    ctx.log.warn(
+      { expected: 'GRANT pg_read_all_stats TO the sync role, on blue' },
+      "other roles' transactions and replicas are hidden: the copy cannot wait for them",
+    );
+  };
   return () => {
     if (performance.now() - lookedAt < LOOK_EVERY_MS) return looking;
     lookedAt = performance.now();
-    looking = look(ctx, limits).catch((error: unknown) => {
+    looking = look(ctx, limits, blind).catch((error: unknown) => {
       ctx.log.warn({ err: error }, 'blue could not be looked at');
       return undefined;
     });
@@ -43,7 +53,7 @@ export function copyGuard(ctx: Context, limits: CopyLimits): () => Promise<strin
   };
 }
 
-async function look(ctx: Context, limits: CopyLimits): Promise<string | undefined> {
+async function look(ctx: Context, limits: CopyLimits, blind: () => void): Promise<string | undefined> {
   let blue: pg.Client | undefined;
   try {
     blue = await connect(ctx.endpoints.blue, {
@@ -51,7 +61,8 @@ async function look(ctx: Context, limits: CopyLimits): Promise<string | undefine
       settings: { statement_timeout: '5s' },
     });
     const { rows } = await blue.query<{ age_ms: number | null }>(OLDEST);
-    const { rows: replicas } = await blue.query<{ bytes: string | null }>(REPLICA_LAG);
+    const { rows: replicas } = await blue.query<{ bytes: string | null; visible: boolean }>(REPLICA_LAG);
+    if (!replicas[0]?.visible) blind();
     const lag = replicas[0]?.bytes ?? undefined;
     const slot = await inspectSlot(blue, ctx.names.slot.blue);
     return reasonToWait(limits, {

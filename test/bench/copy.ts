@@ -1,10 +1,11 @@
 /**
  * `copy` against what else moves a table: the text and the binary pipe of psql, and pgcopydb, on the same rows, in
  * turns: `npm run bench -- copy --rows 23000,1000000 --rounds 5 [--json]`. Sizes run one after the other, each with as many
- * rounds; at most `--most-rows` (10,000,000, about 5 GB on each side and as much WAL) are made.
+ * rounds; at most `--most-rows` (10,000,000, about 5 GB on each side and as much WAL) are made. `--record` keeps the figures
+ * for the README (`npm run docs`).
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -17,7 +18,8 @@ import { namesOf } from '../../orchestrator/state/names.ts';
 import { buildProgram, PROGRAM } from '../support/program.ts';
 import { execute, withClient } from '../support/sql.ts';
 import { requireTool } from '../support/tool.ts';
-import { machine, median } from './figures.ts';
+import { type CopyRow, RECORDED_COPY, ratiosOf, recordedCopy } from './copy-figures.ts';
+import { machine } from './figures.ts';
 
 /** Enough cache for the table, and no checkpoint in the middle of a round; the same on both sides and for all. */
 const SETTINGS = {
@@ -167,15 +169,6 @@ function serverCpu(server: EmbeddedServer): number {
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
 }
 
-interface Row {
-  readonly users: number;
-  readonly contender: string;
-  readonly round: number;
-  readonly seconds: Seconds;
-  readonly blueCpu: number;
-  readonly greenCpu: number;
-}
-
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -187,6 +180,7 @@ export async function main(args: readonly string[]): Promise<number> {
       only: { type: 'string' },
       profile: { type: 'string', default: 'bench' },
       json: { type: 'boolean', default: false },
+      record: { type: 'boolean', default: false },
       // That everything still runs, in seconds; the figures say nothing.
       sample: { type: 'boolean', default: false },
     },
@@ -206,7 +200,7 @@ export async function main(args: readonly string[]): Promise<number> {
   if (sizes.some((n) => !(n > 0 && n <= most))) throw new RangeError(`--rows: numbers from 1 to ${most}`);
   const rounds = values.sample ? 1 : Number(values.rounds);
   await buildProgram();
-  const rows: Row[] = [];
+  const rows: CopyRow[] = [];
   for (const users of sizes) {
     const bench = await prepareBench(
       users,
@@ -217,13 +211,14 @@ export async function main(args: readonly string[]): Promise<number> {
       for (let round = 1; round <= rounds; round++)
         for (const [contender, run] of chosen) {
           rows.push({ users, contender, round, ...(await measure(bench, run, round)) });
-          if (!values.json) process.stdout.write(`${line(rows.at(-1) as Row)}\n`);
+          if (!values.json) process.stdout.write(`${line(rows.at(-1) as CopyRow)}\n`);
         }
     } finally {
       await Promise.all([bench.servers.blue.remove(), bench.servers.green.remove()]);
     }
   }
   print(values.json, sizes, rounds, rows);
+  if (values.record) record(rows);
   return 0;
 }
 
@@ -250,7 +245,7 @@ async function measure(
   bench: Bench,
   run: Contender,
   round: number,
-): Promise<Pick<Row, 'seconds' | 'blueCpu' | 'greenCpu'>> {
+): Promise<Pick<CopyRow, 'seconds' | 'blueCpu' | 'greenCpu'>> {
   const { blue, green } = bench.servers;
   const target = await setUpDatabase(green, { database: 'green' });
   for (const server of [blue, green]) await execute(server.superuserUrl, 'CHECKPOINT');
@@ -261,7 +256,7 @@ async function measure(
   return { seconds, ...used };
 }
 
-const line = (row: Row): string =>
+const line = (row: CopyRow): string =>
   [
     row.contender.padEnd(12),
     `${row.users} rows`,
@@ -271,35 +266,10 @@ const line = (row: Row): string =>
     `green cpu ${row.greenCpu.toFixed(1)}`,
   ].join('  ');
 
-/** What the guide says a migration of 23,000 users takes, from prepare to the last index. */
-const GUIDE_USERS = 23_000;
-const GUIDE_SECONDS = '45-90';
-
-function print(json: boolean, sizes: readonly number[], rounds: number, rows: readonly Row[]): void {
-  const at = (users: number) => {
-    const of = (contender: string, what: string): number | undefined => {
-      const found = rows
-        .filter((r) => r.users === users && r.contender === contender)
-        .flatMap((r) => r.seconds[what] ?? []);
-      return found.length === 0 ? undefined : median(found);
-    };
-    const ratio = (a: number | undefined, b: number | undefined) =>
-      a === undefined || b === undefined ? undefined : Number((a / b).toFixed(3));
-    return {
-      total_vs_pgcopydb: ratio(of('orchestrate', 'total'), of('pgcopydb', 'total')),
-      data_vs_text_pipe: ratio(of('orchestrate', 'data'), of('text pipe', 'data')),
-      data_vs_binary_pipe: ratio(of('orchestrate', 'data'), of('binary pipe', 'data')),
-      predicted_vs_data: ratio(of('orchestrate', 'predicted'), of('orchestrate', 'data')),
-      all_seconds: of('orchestrate', 'all'),
-      peak_rss_mib: Math.round(
-        Math.max(...rows.filter((r) => r.users === users).map((r) => r.seconds['rss_mib'] ?? 0)),
-      ),
-      ...(users === GUIDE_USERS ? { guide_seconds: GUIDE_SECONDS } : {}),
-    };
-  };
-  const bySize = Object.fromEntries(sizes.map((users) => [String(users), at(users)]));
+function print(json: boolean, sizes: readonly number[], rounds: number, rows: readonly CopyRow[]): void {
+  const bySize = Object.fromEntries(sizes.map((users) => [String(users), ratiosOf(rows, users)]));
   // The names that the ratios are known by are those of the largest table.
-  const largest = at(Math.max(...sizes));
+  const largest = ratiosOf(rows, Math.max(...sizes));
   const ratios = {
     total_vs_pgcopydb: largest.total_vs_pgcopydb,
     data_vs_text_pipe: largest.data_vs_text_pipe,
@@ -311,4 +281,16 @@ function print(json: boolean, sizes: readonly number[], rounds: number, rows: re
       ? `${JSON.stringify({ machine: machine(), rounds, sizes, rows, by_size: bySize, ratios })}\n`
       : `${JSON.stringify({ by_size: bySize, ratios }, null, 2)}\n`,
   );
+}
+
+/** Keeps the rows, and where they were measured, for the README; other sizes stay if they are of the same machine. */
+function record(rows: readonly CopyRow[]): void {
+  const { load: _, ...where } = machine();
+  const before = recordedCopy();
+  const others =
+    JSON.stringify(before?.machine) === JSON.stringify(where)
+      ? (before?.rows ?? []).filter((old) => !rows.some((r) => r.users === old.users))
+      : [];
+  const all = [...others, ...rows].sort((a, b) => a.users - b.users || a.round - b.round);
+  writeFileSync(RECORDED_COPY, `${JSON.stringify({ machine: where, rows: all }, null, 2)}\n`);
 }

@@ -1,6 +1,7 @@
 /** Copy and build through kills, lost sessions and lost snapshots: finished work stays, nothing comes twice. */
+import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { formatLsn, type Lsn } from '../../orchestrator/pg/lsn.ts';
+import { formatLsn, type Lsn, parseLsn } from '../../orchestrator/pg/lsn.ts';
 import { buildPhase } from '../../orchestrator/phases/build.ts';
 import { copyPhase } from '../../orchestrator/phases/copy.ts';
 import { copyGuard } from '../../orchestrator/phases/copy-guard.ts';
@@ -263,6 +264,44 @@ describe('what ends a copy', () => {
     expect((await chunksOf(pair)).every((c) => c.status === 'done')).toBe(true);
   });
 
+  it('another replica of blue that falls behind does not either: the copy waits until it has caught up or gone', async () => {
+    await fill(10);
+    const { ctx, slot } = await prepared(pair);
+    await slot.release();
+    const guard = copyGuard(ctx, {
+      transactionAgeMs: null,
+      retainedWalBytes: null,
+      replicaLagBytes: 100_000n,
+    });
+    expect(await guard()).toBeUndefined();
+    const subscriber = new pg.Client({
+      connectionString: pair.blue.urls.superuser,
+      application_name: 'somebody else',
+      replication: 'database',
+    } as pg.ClientConfig);
+    subscriber.on('error', () => {});
+    await subscriber.connect();
+    const name = `${pair.blue.database}_other`;
+    const { rows: made } = await subscriber.query<{ consistent_point: string }>(
+      `CREATE_REPLICATION_SLOT ${name} TEMPORARY LOGICAL test_decoding NOEXPORT_SNAPSHOT`,
+    );
+    const { connection } = subscriber as unknown as { connection: ReplicationWire };
+    connection.query(`START_REPLICATION SLOT ${name} LOGICAL 0/0`);
+    // It says once how far it is, and then nothing more.
+    const position = parseLsn(made[0]?.consistent_point ?? '');
+    const status = Buffer.alloc(34);
+    status.write('r');
+    for (const at of [1, 9, 17]) status.writeBigInt64BE(position, at);
+    connection.sendCopyFromChunk(status);
+    await execute(
+      pair.blue.urls.owner,
+      `CREATE TABLE noise AS SELECT md5(n::text) AS x FROM generate_series(1, 20000) AS n`,
+    );
+    await until('the copy to wait', async () => (await guard())?.startsWith('a replica of blue') === true);
+    await subscriber.end();
+    await until('the copy to go on', async () => (await guard()) === undefined);
+  });
+
   it('a server that is not the one the first snapshot came from', async () => {
     await fill(10);
     const { ctx, slot } = await prepared(pair);
@@ -281,6 +320,12 @@ describe('what ends a copy', () => {
     expect(await chunksOf(pair)).toEqual([]);
   });
 });
+
+/** The part of the driver's connection that a replication command goes through. */
+interface ReplicationWire {
+  query(text: string): void;
+  sendCopyFromChunk(chunk: Buffer): void;
+}
 
 describe('a session on green that holds a table', () => {
   it('is named when the build cannot have it, and the build goes on once it has ended', async () => {

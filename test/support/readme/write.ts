@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { writeChart } from '../chart/write.ts';
 import { writeDashboard } from '../dashboard/write.ts';
+import { copyFigures } from './benchmarks.ts';
 import { errors, exitCodes, metrics } from './catalogues.ts';
 import { commands, options } from './interface.ts';
 import { fillIn } from './markdown.ts';
@@ -20,6 +21,7 @@ export function generated(readme: string): string {
     'exit-codes': exitCodes(),
     metrics: metrics(),
     errors: errors(),
+    'bench-copy': copyFigures(),
   });
 }
 
