@@ -268,12 +268,14 @@ describe('what ends a copy', () => {
     await fill(10);
     const { ctx, slot } = await prepared(pair);
     await slot.release();
-    const guard = copyGuard(ctx, {
-      transactionAgeMs: null,
-      retainedWalBytes: null,
-      replicaLagBytes: 100_000n,
-    });
-    expect(await guard()).toBeUndefined();
+    const limits = { transactionAgeMs: null, retainedWalBytes: null, replicaLagBytes: 100_000n };
+    const said: string[] = [];
+    const log = { ...ctx.log, warn: (_: object, message: string) => void said.push(message) };
+    expect(await copyGuard({ ...ctx, log }, limits)()).toBeUndefined();
+    expect(said).toEqual([expect.stringContaining('hidden')]);
+    const { username } = new URL(pair.blue.urls.sync);
+    await execute(pair.blue.urls.superuser, `GRANT pg_read_all_stats TO "${username}"`);
+    const guard = copyGuard(ctx, limits);
     const subscriber = new pg.Client({
       connectionString: pair.blue.urls.superuser,
       application_name: 'somebody else',
@@ -300,6 +302,7 @@ describe('what ends a copy', () => {
     await until('the copy to wait', async () => (await guard())?.startsWith('a replica of blue') === true);
     await subscriber.end();
     await until('the copy to go on', async () => (await guard()) === undefined);
+    await execute(pair.blue.urls.superuser, `REVOKE pg_read_all_stats FROM "${username}"`);
   });
 
   it('a server that is not the one the first snapshot came from', async () => {
