@@ -72,7 +72,9 @@ export async function buildPhase(
     await inParallel(
       ctx,
       clients,
-      saved.filter(isPrimaryKey).map((o) => [restore(ctx, o)]),
+      largestFirst(ctx).map((table) =>
+        saved.filter((o) => isPrimaryKey(o) && sameTable(o, table)).map((o) => restore(ctx, o)),
+      ),
     );
     const { until } = await catchUpOnce(first, catchUp);
     const keysAt = (performance.now() - startedAt) / 1_000;
@@ -96,6 +98,9 @@ export async function buildPhase(
     await Promise.all(clients.map(discard));
   }
 }
+
+/** The loaded tables: what takes longest is not to be what begins last. */
+const largestFirst = ({ relations: r }: Context): string[] => [r.settings, r.user, r.orgUser, r.org];
 
 const isPrimaryKey = (o: SavedObject): boolean => o.kind === 'primary key';
 const isForeignKey = (o: SavedObject): boolean => o.kind === 'foreign key';
@@ -222,13 +227,7 @@ function finishing(ctx: Context, saved: readonly SavedObject[]): Step[][] {
   const others = [...new Set(saved.filter(isForeignKey).map((o) => o.table))].filter(
     (table) => !loadedTables(ctx).some((loaded) => unquoted(loaded) === unquoted(table)),
   );
-  return [
-    ctx.relations.settings,
-    ctx.relations.orgUser,
-    ctx.relations.user,
-    ctx.relations.org,
-    ...others,
-  ].map((table) => [
+  return [...largestFirst(ctx), ...others].map((table) => [
     ...(others.includes(table) || table === ctx.relations.user ? [] : [analyse(ctx, table)]),
     ...saved.filter((o) => isForeignKey(o) && sameTable(o, table)).map((o) => validate(ctx, o)),
   ]);

@@ -127,7 +127,7 @@ describe('a process that is killed', () => {
 });
 
 describe('a kill between the constraint that proves the keys unique and the pass', () => {
-  it.each(['build.after:crash:3', 'recompute.before:crash', 'recompute.after:crash'])(
+  it.each(['build.after:crash:7', 'recompute.before:crash', 'recompute.after:crash'])(
     '(%s) leaves nothing to decide again, and an heir is found all the same',
     async (failpoint) => {
       await execute(
