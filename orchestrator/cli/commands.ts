@@ -1,5 +1,6 @@
 import { abort } from './abort.ts';
 import type { Command } from './command.ts';
+import { config } from './config.ts';
 import { cutover } from './cutover.ts';
 import { events } from './events.ts';
 import { finalize } from './finalize.ts';
@@ -33,5 +34,6 @@ export const COMMANDS: readonly Command[] = [
   resume,
   migrate,
   rehearse,
+  config,
   version,
 ];

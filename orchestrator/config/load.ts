@@ -5,6 +5,7 @@ import { nearest } from './nearest.ts';
 import { describeProblems, type Problem } from './problem.ts';
 import { Secret } from './secret.ts';
 import type { Origin, Settings, Traffic, UrlSource } from './settings.ts';
+import { shown } from './shown.ts';
 import { environmentName, expectation, OPTION_NAMES, type OptionName, optionOf } from './tree.ts';
 import { type Values, validateLayer } from './validate.ts';
 
@@ -150,6 +151,12 @@ function assemble(layers: readonly Layer[], problems: Problem[]): Settings {
     logFormat: v['log-format'],
     logLevel: v['log-level'],
     origins,
+    shown: Object.fromEntries(
+      OPTION_NAMES.flatMap((name) => {
+        const text = shown(name, merged);
+        return text === undefined ? [] : [[name, text]];
+      }),
+    ),
   };
 }
 

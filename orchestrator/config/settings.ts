@@ -47,6 +47,8 @@ export interface Settings {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 
   readonly origins: Readonly<Record<OptionName, Origin>>;
+  /** Every option that is set, as it would be typed; secrets as `***`. */
+  readonly shown: Readonly<Partial<Record<OptionName, string>>>;
 }
 
 export type Traffic =

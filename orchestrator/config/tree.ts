@@ -267,7 +267,7 @@ export function environmentName(name: OptionName): string {
 export function expectation(option: Option): string {
   switch (option.kind) {
     case 'text':
-      return 'text of 1 to 200 characters';
+      return 'text of 1 to 200 characters, no connection string';
     case 'path':
       return 'the path of a file';
     case 'secret':

@@ -45,13 +45,20 @@ function wholeNumber(text: string, min: number, max: number): number | undefined
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const CONTROL = /[\u0000-\u001f\u007f]/;
 
+/** A connection string in the wrong place: a name or a path is printed, in logs and labels, and a password with it. */
+const CREDENTIALS = /:\/\/\S*@|\bpass(?:word|wd)?\s*=/i;
+
 /** @returns the check of one value of that option. */
 export function schemaOf(option: Option): z.ZodType {
   switch (option.kind) {
     case 'text':
-      return from((t) => (t.length > 0 && t.length <= 200 && !CONTROL.test(t) ? t : undefined));
+      return from((t) =>
+        t.length > 0 && t.length <= 200 && !CONTROL.test(t) && !CREDENTIALS.test(t) ? t : undefined,
+      );
     case 'path':
-      return from((t) => (t.length > 0 && t.length <= 4_096 && !t.includes('\0') ? t : undefined));
+      return from((t) =>
+        t.length > 0 && t.length <= 4_096 && !t.includes('\0') && !CREDENTIALS.test(t) ? t : undefined,
+      );
     case 'secret':
       return from((t) => (t.length > 0 ? t : undefined));
     case 'boolean':

@@ -16,7 +16,12 @@ export interface Endpoint {
 
 const SSL_MODES = ['disable', 'no-verify', 'verify-full'];
 
-/** `host:port/database`, the only form of an endpoint that may be printed. */
+/** `user@host:port/database`: where a connection leads and as whom, for the one who configures it. */
+export function address(e: Endpoint): string {
+  return `${e.user}@${label(e)}`;
+}
+
+/** `host:port/database`, the form of an endpoint that errors and reports print. */
 export function label(e: Endpoint): string {
   return `${e.host}:${e.port}/${e.database}`;
 }
