@@ -19,7 +19,7 @@ export function shown(name: OptionName, values: Values): string | undefined {
     case 'listen':
       return listen(value as { host: string; port: number } | 'off');
     default:
-      return String(value);
+      return String(value as string | number | boolean);
   }
 }
 
