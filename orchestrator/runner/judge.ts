@@ -1,6 +1,6 @@
 import type { Settings } from '../config/settings.ts';
 import { asFailure } from '../errors/as-failure.ts';
-import { failure } from '../errors/failure.ts';
+import { failure, hasCode } from '../errors/failure.ts';
 import { otherSide } from '../pg/side.ts';
 import { type Gate, readGates } from '../phases/handover/gates.ts';
 import type { HandoverOptions } from '../phases/handover/options.ts';
@@ -74,7 +74,10 @@ export async function gatesOf(
     applier.delta.lost ||
     (await drifted()).length > 0;
   if (stale && !options.dryRun) {
-    await runner.sweep();
+    // A transaction that stays open holds up every new snapshot: the gates then say which one it is.
+    await runner.sweep().catch((error: unknown) => {
+      if (!hasCode(error, 'LOCK_TIMEOUT')) throw error;
+    });
     sweep = await lastSweep(clients.green, ctx);
   }
   if (!options.dryRun && sweep?.clean && serving === 'blue') await runner.armReverse();

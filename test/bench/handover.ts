@@ -1,7 +1,8 @@
 /**
  * The freeze that clients feel: the longest time in which none of them had a write acknowledged, in many cutovers and
  * reverts under load, with a table of full size and with a tenth of it.
- * Run: `npm run bench -- handover [--rows N] [--pairs N] [--rate N] [--clients N] [--json] [--sample]`.
+ * Run: `npm run bench -- handover [--rows N] [--pairs N] [--rate N] [--clients N] [--only full|tenth] [--json] [--sample]`;
+ * `--only` makes one size in a call of its own, without the ratio of both.
  */
 import { parseArgs } from 'node:util';
 import { feltFreeze, readTimeline, windowBetween } from '../../orchestrator/rehearsal/ledger/timing.ts';
@@ -74,6 +75,7 @@ export async function main(args: readonly string[]): Promise<number> {
       pairs: { type: 'string', default: '20' },
       rate: { type: 'string', default: '1000' },
       clients: { type: 'string', default: '8' },
+      only: { type: 'string' },
       json: { type: 'boolean', default: false },
       sample: { type: 'boolean', default: false },
     },
@@ -86,15 +88,20 @@ export async function main(args: readonly string[]): Promise<number> {
   const tell = (row: Row): void => {
     if (!values.json) process.stdout.write(`${JSON.stringify(row)}\n`);
   };
-  const tenth = await measure(Math.round(users / 10), load, tell);
-  const full = await measure(users, load, tell);
+  const tenth = values.only === 'full' ? [] : await measure(Math.round(users / 10), load, tell);
+  const full = values.only === 'tenth' ? [] : await measure(users, load, tell);
   const felt = (rows: readonly Row[]) => rows.map((row) => row.felt_ms);
+  const both = full.length > 0 && tenth.length > 0;
   const ratios = {
-    freeze_p50_ms: share(felt(full), 0.5),
-    freeze_p99_ms: share(felt(full), 0.99),
-    freeze_p50_ms_tenth: share(felt(tenth), 0.5),
-    freeze_p99_ms_tenth: share(felt(tenth), 0.99),
-    freeze_1m_vs_100k: Number((share(felt(full), 0.5) / share(felt(tenth), 0.5)).toFixed(3)),
+    ...(full.length > 0
+      ? { freeze_p50_ms: share(felt(full), 0.5), freeze_p99_ms: share(felt(full), 0.99) }
+      : {}),
+    ...(tenth.length > 0
+      ? { freeze_p50_ms_tenth: share(felt(tenth), 0.5), freeze_p99_ms_tenth: share(felt(tenth), 0.99) }
+      : {}),
+    ...(both
+      ? { freeze_1m_vs_100k: Number((share(felt(full), 0.5) / share(felt(tenth), 0.5)).toFixed(3)) }
+      : {}),
   };
   const document = { machine: machine(), rounds: load.pairs, users, rows: [...tenth, ...full], ratios };
   process.stdout.write(
