@@ -22,7 +22,7 @@ export const migrate: Command = {
     },
     ...YES,
   },
-  options: ['source-schema', 'org-schema'],
+  options: ['source-schema', 'org-schema', 'backup-confirmed'],
   examples: [
     ['$0 migrate up --to 056', 'the tables'],
     ['$0 migrate up --side blue', 'in place, beside user_settings: tables, and the rows in batches'],
@@ -50,6 +50,8 @@ async function change(call: Call): Promise<Result> {
   ]);
   const side = flags['side'] === 'blue' ? 'blue' : 'green';
   const action = flags['action'] as 'up' | 'down' | 'status';
+  if (action !== 'status' && side === 'blue' && !settings.backupConfirmed)
+    terminal.note('no backup is confirmed (--backup-confirmed): make one, and try to restore it');
   const document = await migrateSide(endpointOf(settings, side), settings.schemas, action, options);
   return { exit: 0, document, text: () => renderMigrate(document) };
 }

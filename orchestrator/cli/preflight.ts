@@ -4,7 +4,7 @@ export const preflight: Command = {
   name: 'preflight',
   describe: 'Check both databases, change nothing, report every finding',
   flags: {},
-  options: ['source-schema', 'org-schema', 'copy-workers'],
+  options: ['source-schema', 'org-schema', 'copy-workers', 'backup-confirmed'],
   examples: [['$0 preflight --json', 'the findings as a document']],
   acts: false,
   run: checkBoth,
@@ -31,7 +31,10 @@ async function checkBoth({ settings, log, terminal, signal }: Call): Promise<Res
     { migration, schemas, endpoints: endpointsOf(settings), log, metrics: noMetrics, signal },
     () => ({ migration, epoch: 0n, generation: 0n }),
   );
-  const { ok, findings } = await check(ctx, { copyWorkers: settings.copyWorkers });
+  const { ok, findings } = await check(ctx, {
+    copyWorkers: settings.copyWorkers,
+    backupConfirmed: settings.backupConfirmed,
+  });
   const stops = findings.filter((f) => f.severity === 'stop');
   const first = stops[0];
   const error = failure('PREFLIGHT_FAILED', {

@@ -144,6 +144,7 @@ function assemble(layers: readonly Layer[], problems: Problem[]): Settings {
       replicaLagBytes: merged['copy-pause-lag'] ?? null,
     },
     truncate: v.truncate,
+    backupConfirmed: v['backup-confirmed'],
     compatView: v['compat-view'],
     metricsListen: v['metrics-listen'] === 'off' ? null : v['metrics-listen'],
     traffic: traffic(merged, problems),

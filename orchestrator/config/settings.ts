@@ -36,6 +36,7 @@ export interface Settings {
     readonly replicaLagBytes: bigint | null;
   };
   readonly truncate: 'apply' | 'refuse';
+  readonly backupConfirmed: boolean;
   readonly compatView: boolean;
   /** null: no listener. */
   readonly metricsListen: { readonly host: string; readonly port: number } | null;

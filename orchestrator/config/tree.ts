@@ -165,6 +165,12 @@ export const OPTIONS = {
     default: 'apply',
     describe: 'What a TRUNCATE on the serving side does: repeat it on the standby, or stop the sync',
   },
+  'backup-confirmed': {
+    kind: 'boolean',
+    group: 'Work',
+    default: 'false',
+    describe: 'A backup of blue was made and a restore of it tried; until then preflight warns',
+  },
   'compat-view': {
     kind: 'boolean',
     group: 'Work',

@@ -15,8 +15,10 @@ import { failure } from '../errors/failure.ts';
 import { sqlState } from '../errors/sqlstate.ts';
 import { clientConfig, connect } from '../pg/connect.ts';
 import type { Endpoint } from '../pg/endpoint.ts';
+import { type LockWait, lockWaits } from '../pg/lock-waits.ts';
 import type { Side } from '../pg/side.ts';
-import type { Schemas } from '../state/names.ts';
+import { relationsOf, type Schemas } from '../state/names.ts';
+import { probeInPlace } from '../verify/probe.ts';
 import { type InPlaceOptions, takeTurn, upInPlace } from './migrate/in-place.ts';
 
 /** What an in-place 057 has done and cost; times and sizes are those of this database. */
@@ -33,6 +35,8 @@ export interface InPlaceDocument {
   readonly locked_seconds: number | null;
   readonly database_bytes_before: number;
   readonly database_bytes_after: number | null;
+  /** One user's settings, read through each schema; null until 057 is applied. */
+  readonly query_seconds: { readonly old: number; readonly new: number } | null;
   readonly failed: {
     readonly batch: number;
     readonly id: number | null;
@@ -50,6 +54,8 @@ export interface MigrateDocument {
   readonly migrations: readonly { readonly name: string; readonly applied_at: string | null }[];
   /** null where 057 never began in place. */
   readonly in_place: InPlaceDocument | null;
+  /** Sessions that wait for a lock because of us, or for one of these tables. */
+  readonly lock_waits: readonly LockWait[];
   readonly next_steps: readonly string[];
 }
 
@@ -89,13 +95,19 @@ export async function migrateSide(
       applied_at: m.appliedAt,
     }));
     const progress = await readInPlace(query, schemas);
-    const inPlace = progress === null ? null : documentOf(progress);
+    const relations = relationsOf(schemas);
+    const asked = progress?.finished_at == null ? null : await probeInPlace(client, relations);
+    const inPlace = progress === null ? null : documentOf(progress, asked);
     return {
       action,
       side: endpoint.side,
       changed,
       migrations,
       in_place: inPlace,
+      lock_waits: await lockWaits(client, endpoint.side, [
+        relations.userSettings,
+        ...[relations.role, relations.org, relations.user, relations.orgUser, relations.settings],
+      ]),
       next_steps: nextSteps(endpoint.side, migrations, inPlace),
     };
   } catch (error) {
@@ -181,7 +193,7 @@ async function losses(query: RunQuery, schemas: Schemas): Promise<string[]> {
   ];
 }
 
-function documentOf(p: InPlaceProgress): InPlaceDocument {
+function documentOf(p: InPlaceProgress, asked: InPlaceDocument['query_seconds']): InPlaceDocument {
   return {
     started_at: p.started_at,
     finished_at: p.finished_at,
@@ -193,6 +205,7 @@ function documentOf(p: InPlaceProgress): InPlaceDocument {
     locked_seconds: p.locked_ms === null ? null : p.locked_ms / 1_000,
     database_bytes_before: Number(p.size_before),
     database_bytes_after: p.size_after === null ? null : Number(p.size_after),
+    query_seconds: asked,
     failed:
       p.failed_batch === null
         ? null

@@ -5,6 +5,7 @@ import { SIDES, type Side } from '../pg/side.ts';
 import type { PreflightDocument } from '../state/documents.ts';
 import { connectBoth, ownerOf, type Place } from './control.ts';
 import { checkActivity, checkClocks } from './preflight/activity.ts';
+import { checkBackup } from './preflight/backup.ts';
 import { checkDecoding, checkDirect } from './preflight/connection.ts';
 import type { Finding, SideFacts } from './preflight/finding.ts';
 import { checkColours, checkControl, checkDistinct, checkLeftovers } from './preflight/pair.ts';
@@ -16,6 +17,8 @@ import { checkTarget } from './preflight/target.ts';
 export interface PreflightOptions {
   /** Sessions that copy, on each side. */
   readonly copyWorkers: number;
+  /** Whether somebody vouches for a backup; undefined where nobody was asked. */
+  readonly backupConfirmed?: boolean;
 }
 
 /**
@@ -50,6 +53,7 @@ export async function preflight(place: Place, options: PreflightOptions): Promis
       if (!control.ours) findings.push(...(await checkTarget(clients.green, facts.green, place.schemas)));
     }
     findings.push(...(await checkClocks(clients)));
+    findings.push(...checkBackup(options.backupConfirmed));
     return { ok: findings.every((f) => f.severity !== 'stop'), findings };
   } finally {
     await Promise.all(SIDES.map((side) => clients[side].end().catch(() => {})));

@@ -8,6 +8,7 @@ import { otherSide, SIDES, type Side } from '../pg/side.ts';
 import { tablesOf } from '../state/names.ts';
 import type { ObservationBody } from '../state/observation.ts';
 import { inspectSlot } from '../stream/slot.ts';
+import { probe, probeKey } from '../verify/probe.ts';
 import type { Runner } from './runner.ts';
 
 const LOOK_EVERY_MS = 2_000;
@@ -128,10 +129,22 @@ export class Observer {
         metrics.set('table_rows', { side, table: table.name }, estimate[0]?.n);
       }
       if (side === 'green') await this.lookAtGreen(client);
+      await this.ask(side, client);
       this.missed[side] = 0;
     } finally {
       client.release();
     }
+  }
+
+  /** The same question through both schemas, once the new one has its indexes. */
+  private async ask(side: Side, client: pg.PoolClient): Promise<void> {
+    const { metrics, ctx, sync } = this.runner;
+    if (sync === undefined) return;
+    if (side === 'green') this.key ??= await probeKey(client, ctx.relations);
+    if (this.key === undefined) return;
+    const seconds = await probe(client, ctx.relations, side === 'blue' ? 'old' : 'new', this.key);
+    metrics.set('query_probe_duration_seconds', { side, query: 'settings' }, seconds);
+    this.answered[side] = seconds;
   }
 
   /** Unknown is absent, never the last known value. */
@@ -146,6 +159,8 @@ export class Observer {
     setState(metrics, 'fence_state', { side }, undefined);
     for (const { name } of tablesOf(side, ctx.schemas))
       metrics.set('table_rows', { side, table: name }, undefined);
+    metrics.set('query_probe_duration_seconds', { side, query: 'settings' }, undefined);
+    this.answered[side] = null;
     for (const state of SESSION_STATES) metrics.set('pool_connections', { side, state }, undefined);
   }
 
@@ -175,6 +190,8 @@ export class Observer {
     if (run[0]) metrics.set('phase_start_timestamp_seconds', { phase: run[0].phase }, run[0].since);
   }
 
+  private key: string | undefined;
+  private readonly answered: Record<Side, number | null> = { blue: null, green: null };
   private readonly seen: Partial<Record<Side, { total: number; serving: boolean }>> = {};
   private readonly decided: Partial<Record<Side, number | undefined>> = {};
   private readonly missed: Record<Side, number> = { blue: 0, green: 0 };
@@ -204,6 +221,7 @@ export class Observer {
       predicted_seconds: judged?.predictedSeconds ?? null,
       budget_seconds: judged?.budgetSeconds ?? null,
       paused,
+      query_seconds: { ...this.answered },
     };
     metrics.set('verify_delta_keys', {}, body.delta_keys ?? undefined);
     if (sync) metrics.set('serving_side', { side: otherSide(sync.serving) }, 0);

@@ -1,18 +1,21 @@
 import type pg from 'pg';
+import { qualified } from '../../src/mapping/identifier.ts';
 import type { Settings } from '../config/settings.ts';
 import { readCopyProgress } from '../copy/progress.ts';
 import { hasCode } from '../errors/failure.ts';
 import { readFence } from '../fence/fence.ts';
 import { connect } from '../pg/connect.ts';
 import { endpointOf } from '../pg/endpoints.ts';
+import { type LockWait, lockWaits } from '../pg/lock-waits.ts';
 import { parseLsn } from '../pg/lsn.ts';
 import { directionFrom, otherSide, SIDES, type Side } from '../pg/side.ts';
 import type { StatusDocument } from '../state/documents.ts';
-import { namesOf } from '../state/names.ts';
+import { namesOf, tablesOf } from '../state/names.ts';
 import { readObservation } from '../state/observation.ts';
 import { hasControl, readSide, readState, type SideRow } from '../state/store.ts';
 import { inspectSlot } from '../stream/slot.ts';
 import { finalizedSide } from './ended.ts';
+import { guideFigures } from './guide-figures.ts';
 
 type Clients = Partial<Record<Side, pg.Client>>;
 
@@ -50,7 +53,13 @@ const NOTHING = {
 
 async function gather(settings: Settings, clients: Clients, unreachable: Side[]): Promise<StatusDocument> {
   const { migration } = settings;
-  const base = { migration, stopped: null, unreachable, ...NOTHING };
+  const waits: LockWait[] = [];
+  for (const side of SIDES) {
+    const tables = tablesOf(side, settings.schemas).map((t) => qualified(t.schema, t.name));
+    const client = clients[side];
+    if (client) waits.push(...(await lockWaits(client, side, tables)));
+  }
+  const base = { migration, stopped: null, unreachable, ...NOTHING, lock_waits: waits, guide: null };
   const rows: Partial<Record<Side, SideRow | null>> = {};
   for (const side of SIDES) {
     const client = clients[side];
@@ -120,6 +129,7 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
       last_rehearsal_seconds: await lastRehearsal(green, migration),
     },
     gates: seen?.gates ?? [],
+    guide: await guideFigures(clients, migration, seen),
     verify: { ...(await verified(green, migration)), delta_keys: seen?.delta_keys ?? null },
     next_steps: nextSteps(state.phase, serving, stopped !== null, fence?.state ?? null, seen !== null),
   };

@@ -1,4 +1,5 @@
 import type { ErrorDocument } from '../errors/failure.ts';
+import type { LockWait } from '../pg/lock-waits.ts';
 import type { Direction, HandoverKind, Side } from '../pg/side.ts';
 import type { Phase } from './state.ts';
 
@@ -120,8 +121,23 @@ export interface StatusDocument {
     readonly last_rehearsal_seconds: number | null;
   };
   readonly gates: readonly GateDocument[];
+  /** Sessions that wait for a lock because of us, or for one of the application's tables. */
+  readonly lock_waits?: readonly LockWait[];
+  /** null before anything was started. */
+  readonly guide?: GuideFigures | null;
   /** Commands, complete, as they would be typed. */
   readonly next_steps: readonly string[];
+}
+
+/** What the migration guide asks to be watched; null is unknown. */
+export interface GuideFigures {
+  /** From the first step until both sides were in sync. */
+  readonly migration_seconds: number | null;
+  readonly database_bytes: Readonly<Record<Side, number | null>>;
+  /** One user's settings, read through the schema of each side. */
+  readonly query_seconds: Readonly<Record<Side, number | null>>;
+  /** Statements of the application that a fence has refused, freezes included. */
+  readonly refused_writes: Readonly<Record<Side, number | null>>;
 }
 
 /** A difference between the sides: names only, never values. */

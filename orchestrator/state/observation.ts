@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import type { Side } from '../pg/side.ts';
 import type { GateDocument } from './documents.ts';
 
 /** What only the runner knows, left on green for `status`; null is unknown. */
@@ -14,6 +15,8 @@ export interface ObservationBody {
   readonly predicted_seconds: number | null;
   readonly budget_seconds: number | null;
   readonly paused: boolean;
+  /** The same question through each side's schema; see `verify/probe.ts`. */
+  readonly query_seconds?: Readonly<Record<Side, number | null>>;
 }
 
 /** An observation that is older says nothing about now. */

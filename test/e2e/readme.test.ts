@@ -207,7 +207,7 @@ describe('roles and rights', () => {
     };
     const orchestrate = (...args: string[]) =>
       promisify(execFile)(process.execPath, [PROGRAM, ...args, '--json'], { env: environment });
-    const preflight = JSON.parse((await orchestrate('preflight')).stdout) as object;
+    const preflight = JSON.parse((await orchestrate('preflight', '--backup-confirmed')).stdout) as object;
     expect(preflight).toMatchObject({ ok: true, findings: [] });
 
     await orchestrate('migrate', 'up');

@@ -53,7 +53,9 @@ describe('the metrics of a run', () => {
       const known = ['fence_state', 'slot_wal_status', 'table_rows', 'replication_lag_bytes', 'parked_rows'];
       const complete =
         known.every((name) => value(text, name) !== undefined) &&
-        ['blue', 'green'].every((side) => value(text, 'fence_state', `side="${side}"`) !== undefined) &&
+        ['fence_state', 'query_probe_duration_seconds'].every((name) =>
+          ['blue', 'green'].every((side) => value(text, name, `side="${side}"`) !== undefined),
+        ) &&
         value(text, 'phase', 'phase="syncing"') === 1;
       return complete ? text : null;
     });
@@ -63,6 +65,10 @@ describe('the metrics of a run', () => {
     expect(value(seen, 'pool_connections', 'side="green"', 'state="idle"')).toBeGreaterThan(0);
     expect(value(seen, 'fence_state', 'side="green"', 'state="closed"')).toBe(1);
     expect(value(seen, 'slot_wal_status', 'side="blue"', 'status="reserved"')).toBe(1);
+    for (const side of ['blue', 'green'])
+      expect(
+        value(seen, 'query_probe_duration_seconds', `side="${side}"`, 'query="settings"'),
+      ).toBeGreaterThan(0);
     expect(value(seen, 'verify_last_success_timestamp_seconds')).toBeGreaterThan(1.6e9);
     const copied = value(seen, 'copy_rows_total', 'table="user"') ?? 0;
     expect(copied).toBeGreaterThan(100);

@@ -1,4 +1,5 @@
 import type { InPlaceDocument, MigrateDocument } from '../../phases/migrate.ts';
+import { waitLines } from './status.ts';
 
 /** What `migrate` did, or how things are. */
 export function renderMigrate(document: MigrateDocument): string {
@@ -11,6 +12,7 @@ export function renderMigrate(document: MigrateDocument): string {
     ...done,
     ...(listed ? all : []),
     ...(document.in_place === null ? [] : inPlace(document.in_place)),
+    ...waitLines(document.lock_waits),
     ...(document.next_steps.length === 0 ? [] : [`Next: ${document.next_steps.join(' · ')}`]),
   ].join('\n');
 }
@@ -26,6 +28,11 @@ function inPlace(d: InPlaceDocument): string[] {
     ...(d.database_bytes_after === null
       ? []
       : [`database: ${size(d.database_bytes_before)} before, ${size(d.database_bytes_after)} after`]),
+    ...(d.query_seconds === null
+      ? []
+      : [
+          `one user's settings: ${ms(d.query_seconds.old)} through user_settings, ${ms(d.query_seconds.new)} through the new tables`,
+        ]),
     ...(failed === null
       ? []
       : [
@@ -34,4 +41,5 @@ function inPlace(d: InPlaceDocument): string[] {
   ];
 }
 
+const ms = (seconds: number): string => `${(seconds * 1_000).toFixed(1)} ms`;
 const size = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;

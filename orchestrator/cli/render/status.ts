@@ -1,3 +1,4 @@
+import type { LockWait } from '../../pg/lock-waits.ts';
 import type { StatusDocument } from '../../state/documents.ts';
 import type { Style } from '../terminal.ts';
 import { bar, bytes, compact, count, duration, flow, seconds, secondsSince, UNKNOWN } from './format.ts';
@@ -16,6 +17,7 @@ export function renderStatus(s: StatusDocument, view: StatusView): string {
     lines.push(view.style.red(`${label('Stopped')}${s.stopped.code}: ${s.stopped.message}`));
   lines.push(...copyLines(s, view), ...lagLines(s, view), ...slotLines(s, view));
   lines.push(...verifyLines(s, view), ...freezeLines(s, view), ...gateLines(s, view));
+  lines.push(...guideLines(s, view), ...waitLines(s.lock_waits ?? []).map((line) => view.style.yellow(line)));
   if (s.next_steps.length > 0) lines.push(flow(label('Next:'), s.next_steps, view.columns));
   return lines.join('\n');
 }
@@ -89,6 +91,39 @@ function freezeLines(s: StatusDocument, { columns }: StatusView): string[] {
   const parts = [`predicted ${seconds(f.predicted_seconds)} of ${seconds(f.budget_seconds)}`];
   if (f.last_rehearsal_seconds !== null) parts.push(`last rehearsal ${seconds(f.last_rehearsal_seconds)}`);
   return [flow(label('Freeze'), parts, columns)];
+}
+
+function guideLines({ guide }: StatusDocument, { columns }: StatusView): string[] {
+  if (guide == null || guide.migration_seconds === null) return [];
+  const {
+    migration_seconds: took,
+    database_bytes: size,
+    query_seconds: query,
+    refused_writes: refused,
+  } = guide;
+  const ms = (s: number | null) => (s === null ? UNKNOWN : `${(s * 1_000).toFixed(1)} ms`);
+  return [
+    flow(
+      label('Guide'),
+      [
+        `in sync after ${seconds(took)}`,
+        `databases ${bytes(size.blue)} and ${bytes(size.green)}`,
+        `a user's settings in ${ms(query.blue)} and ${ms(query.green)}`,
+        `refused writes ${count(refused.blue)} and ${count(refused.green)}`,
+      ],
+      columns,
+    ),
+  ];
+}
+
+/** Who waits for which lock, and whom for. */
+export function waitLines(waits: readonly LockWait[]): string[] {
+  const who = (pid: number, ours: boolean) =>
+    pid === 0 ? 'a prepared transaction' : `pid ${pid}${ours ? ' (ours)' : ''}`;
+  return waits.map(
+    (w) =>
+      `${label('Waits')}${w.side}: ${who(w.pid, w.ours)} for ${seconds(w.seconds)} for ${w.mode}${w.relation === null ? '' : ` on ${w.relation}`}, held by ${w.blocked_by.map((b) => who(b.pid, b.ours)).join(', ')}`,
+  );
 }
 
 function gateLines(s: StatusDocument, { style, columns }: StatusView): string[] {
