@@ -195,6 +195,53 @@ describe('command lines', () => {
   });
 });
 
+/** Every case of the troubleshooting is one that a test brings about. */
+const TROUBLES: Readonly<Record<string, readonly [file: string, test: string]>> = {
+  '057 stops at a row': [
+    'test/faults/in-place.test.ts',
+    'a row that the new tables refuse is named by its id, never by a value; mended, up goes on',
+  ],
+  'It was interrupted, or the connection was lost': [
+    'test/faults/in-place.test.ts',
+    'killed before, after and in any batch, and in the last pass, up goes on and ends right',
+  ],
+  'It waits, or the application does': [
+    'test/integration/guide-advice.test.ts',
+    'status and migrate status name who waits for a lock on the tables, and whom for',
+  ],
+  'The org tables hold rows already': [
+    'test/faults/in-place.test.ts',
+    'rows of somebody else in the org tables are refused and stay',
+  ],
+  'Fewer users than rows': [
+    'test/integration/guide-cli.test.ts',
+    'after 057 all queries agree, the account is exact, and everybody can log in',
+  ],
+  'Somebody cannot log in': [
+    'test/integration/guide-cli.test.ts',
+    'a row that came after 057 has no user: the account and the login say so',
+  ],
+  'It takes too long': [
+    'test/integration/plan-in-place.test.ts',
+    'counts, measures, and leaves everything as it was; indexes are advised by usage',
+  ],
+  'Back to where it was': [
+    'test/faults/in-place.test.ts',
+    'up, up, down, down, up, up: every state is what it was, in catalogs and bytes',
+  ],
+};
+
+describe('troubleshooting', () => {
+  it('every case has a test, and every test its case', () => {
+    const from = text.indexOf('### When something goes wrong in place');
+    const section = text.slice(from, text.indexOf('\n## ', from));
+    const cases = [...section.matchAll(/^#### (.*)$/gm)].map((m) => m[1]);
+    expect(cases).toEqual(Object.keys(TROUBLES));
+    for (const [file, name] of Object.values(TROUBLES))
+      expect(readFileSync(`${root}${file}`, 'utf8')).toContain(`it('${name}'`);
+  });
+});
+
 describe('the page', () => {
   const headings = [...prose.matchAll(/^#{1,6} (.*)$/gm)].map((m) => m[1] ?? '');
 
