@@ -106,7 +106,11 @@ export async function migrateSide(
       in_place: inPlace,
       lock_waits: await lockWaits(client, endpoint.side, [
         relations.userSettings,
-        ...[relations.role, relations.org, relations.user, relations.orgUser, relations.settings],
+        relations.role,
+        relations.org,
+        relations.user,
+        relations.orgUser,
+        relations.settings,
       ]),
       next_steps: nextSteps(endpoint.side, migrations, inPlace),
     };
