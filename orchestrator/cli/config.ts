@@ -6,11 +6,17 @@ export const config: Command = {
   name: 'config',
   describe: 'Check the configuration, or show what holds and where it comes from; no database is asked',
   action: { choices: ['validate', 'show'], describe: 'Check it, or show every option' },
-  flags: {},
+  flags: {
+    'json-schema': {
+      kind: 'boolean',
+      describe: 'With show: the JSON schemas of what every command prints with --json, instead',
+    },
+  },
   options: [],
   examples: [
     ['$0 config validate --config orchestrate.yaml', 'every problem at once, exit 2'],
     ['$0 config show', 'every option with its value and its source'],
+    ['$0 config show --json-schema', 'schemas by command, to generate types from or to validate with'],
   ],
   acts: false,
   run: look,
@@ -31,6 +37,10 @@ export interface ConfigDocument {
 }
 
 async function look({ settings, flags }: Call): Promise<Result> {
+  if (flags['action'] === 'show' && flags['json-schema'] === true) {
+    const { SCHEMAS } = await import('./schemas.ts');
+    return { exit: 0, document: SCHEMAS, text: () => JSON.stringify(SCHEMAS, null, 2) };
+  }
   const [{ endpointOf }, { address }, { renderConfig }] = await Promise.all([
     import('../pg/endpoints.ts'),
     import('../pg/endpoint.ts'),

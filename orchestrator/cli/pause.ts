@@ -6,7 +6,7 @@ export const pause: Command = {
   describe: 'Hold copy and sweeps; sync goes on',
   flags: {},
   options: ['timeout', 'reason'],
-  examples: [],
+  examples: [["$0 pause --reason 'reports run until six'", 'the copy ends its chunks and waits']],
   acts: true,
   run: (call) => setPaused(call, 'pause'),
 };

@@ -6,7 +6,7 @@ export const resume: Command = {
   describe: 'Let copy and sweeps go on',
   flags: {},
   options: ['timeout', 'reason'],
-  examples: [],
+  examples: [['$0 resume', 'from where it stopped']],
   acts: true,
   run: (call) => setPaused(call, 'resume'),
 };

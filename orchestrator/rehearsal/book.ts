@@ -1,4 +1,5 @@
 import type {
+  ChartFact,
   CheckFact,
   CopyFact,
   Failure,
@@ -31,6 +32,7 @@ export class Book {
   copy: CopyFact | null = null;
   workload: RehearsalReport['workload'] = null;
   lag: readonly LagSample[] = [];
+  chart: ChartFact | null = null;
   finalize: FinalizeFact | null = null;
   servingChanges: RehearsalReport['serving_changes'] = null;
 

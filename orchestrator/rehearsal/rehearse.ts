@@ -11,6 +11,7 @@ import { acceptedParked, environmentOf, type Scale } from './configuration.ts';
 import { freePort } from './embedded/port.ts';
 import { openEmbeddedPair, type Pair } from './embedded-pair.ts';
 import { loadUsers, withTextSession } from './generator.ts';
+import { chartOf } from './ledger/series.ts';
 import { readTimeline, servingChanges } from './ledger/timing.ts';
 import { Ledger, readLedger } from './ledger.ts';
 import { refuseProduction, refuseProductionDatabases } from './production.ts';
@@ -133,6 +134,9 @@ async function perform(
     });
     ending.push(async () => {
       book.workload = await workloadFact(await workload.stop(), CLIENTS, ledger);
+      // The ledger's clock is the same with another origin.
+      const origin = Number(process.hrtime.bigint()) / 1e6 - performance.now() + began;
+      book.chart = chartOf(await readTimeline(readLedger(ledger.path)), origin);
     });
     const watch = await Watch.open(pair, began);
     ending.push(() => watch.close());

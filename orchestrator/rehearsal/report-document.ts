@@ -99,6 +99,7 @@ export function reportOf(
     serving_changes: book.servingChanges,
     stages: book.stages,
     lag: book.lag,
+    chart: book.chart,
     checklist,
     report_directory: resolve(scale.reportDirectory),
     ...(reason === undefined ? {} : { error: reason.toDocument() }),

@@ -4,6 +4,7 @@ import { scrub } from '../log/redact.ts';
 import { SIDES } from '../pg/side.ts';
 import type { Pair } from './embedded-pair.ts';
 import type { RehearsalReport } from './report.ts';
+import { htmlOf } from './report-html.ts';
 import { markdownOf } from './report-markdown.ts';
 
 /**
@@ -18,6 +19,7 @@ export async function writeReport(
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
   await writeFile(join(directory, 'report.md'), markdownOf(report));
+  await writeFile(join(directory, 'report.html'), htmlOf(report));
   if (report.verdict === 'passed' || pair === undefined) return;
   for (const name of ['ledger.jsonl', 'run.log'])
     await copyFile(join(pair.directory, name), join(directory, name)).catch(() => undefined);

@@ -60,7 +60,7 @@ export function summaryOf(report: RehearsalReport): string {
       `expected  ${f.expected}`,
       `found     ${f.found}`,
     ]),
-    ...(report.report_directory === null ? [] : ['', `Report    ${report.report_directory}/report.md`]),
+    ...(report.report_directory === null ? [] : ['', `Report    ${report.report_directory}/report.html`]),
   ];
   return lines.join('\n');
 }

@@ -29,6 +29,8 @@ export interface RehearsalReport {
   readonly serving_changes: { readonly proved: number; readonly handovers: number } | null;
   readonly stages: readonly StageFact[];
   readonly lag: readonly LagSample[];
+  /** What the clients felt over the whole rehearsal; null when no write was acknowledged. */
+  readonly chart: ChartFact | null;
   /** To be signed by a person. */
   readonly checklist: readonly { readonly item: string; readonly ok: boolean }[];
   readonly report_directory: string | null;
@@ -170,6 +172,23 @@ export interface StageFact {
   readonly stage: string;
   readonly seconds: number;
   readonly note: string;
+}
+
+/** Acknowledged writes in buckets of time, and where no client had one. Times from the rehearsal's beginning. */
+export interface ChartFact {
+  readonly interval_seconds: number;
+  readonly points: readonly {
+    readonly at_seconds: number;
+    readonly acknowledged: number;
+    readonly p50_ms: number | null;
+    readonly p95_ms: number | null;
+    readonly max_ms: number | null;
+  }[];
+  readonly freezes: readonly {
+    readonly name: string;
+    readonly from_seconds: number;
+    readonly to_seconds: number;
+  }[];
 }
 
 /** How far the standby's stored position was behind, sampled while the rehearsal ran. */

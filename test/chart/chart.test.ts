@@ -141,14 +141,15 @@ describe.skipIf(found === undefined)('the chart', () => {
     expect(podsOf(rendered({})).some((p) => p.automountServiceAccountToken)).toBe(false);
     expect(named(rendered({}), 'Role')).toEqual([]);
     const objects = rendered(join(CHART, 'ci/kubernetes-traffic-values.yaml'));
-    const [role] = named(objects, 'Role') as unknown as { rules: unknown[] }[];
+    const [role] = named(objects, 'Role') as unknown as { metadata: object; rules: unknown[] }[];
+    expect(role?.metadata).toMatchObject({ namespace: 'app' });
     expect(role?.rules).toEqual([
       { apiGroups: [''], resources: ['services'], resourceNames: ['app-database'], verbs: ['get', 'patch'] },
     ]);
+    const nameless = { traffic: 'kubernetes', 'kubernetes-service': 'app-database' };
+    expect(render(path, { config: nameless }).output).toContain('NAMESPACE/NAME');
     expect(named(objects, 'Service').map((s) => s.metadata.name)).not.toContain('app-database');
-    expect(render(path, { config: { traffic: 'kubernetes' } }).output).toContain(
-      'traffic.kubernetes.service',
-    );
+    expect(render(path, { config: { traffic: 'kubernetes' } }).output).toContain('kubernetes-service');
   });
 
   it('the rules and the dashboard are those that are tested', () => {

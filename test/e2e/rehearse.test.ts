@@ -10,6 +10,7 @@ import { rehearse } from '../../orchestrator/rehearsal/rehearse.ts';
 import type { RehearsalReport } from '../../orchestrator/rehearsal/report.ts';
 import { freshPair } from '../support/databases.ts';
 import { PROGRAM } from '../support/program.ts';
+import { schemaProblems } from '../support/schemas/validate.ts';
 import { noteRealServers } from '../support/servers.ts';
 import { execute, rows } from '../support/sql.ts';
 import { until } from '../support/until.ts';
@@ -149,6 +150,7 @@ describe('orchestrate rehearse', () => {
         expect(check.compared.mapped + check.compared.parked).toBe(check.compared.blue_rows);
         expect(check.compared.differences).toBe(0);
       }
+      expect(schemaProblems('rehearse', document)).toEqual([]);
       expect(document.workload?.acknowledged).toBeGreaterThan(1_000);
       expect(document.workload?.refused_by_code).toHaveProperty('25006');
       expect(document.serving_changes?.proved).toBe(3);

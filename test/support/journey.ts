@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { StatusDocument } from '../../orchestrator/state/documents.ts';
 import type { Pair } from './databases.ts';
 import { PROGRAM } from './program.ts';
+import { schemaProblems } from './schemas/validate.ts';
 import { rows } from './sql.ts';
 import { until } from './until.ts';
 
@@ -36,6 +37,14 @@ export interface Journey {
   ready(running?: Running): Promise<StatusDocument>;
 }
 
+/** What a command printed, held against the schema of that command: every test that reads one checks it. */
+function documentOf<T>(command: string, stdout: string): T {
+  const document = JSON.parse(stdout) as T;
+  const problems = schemaProblems(command, document);
+  if (problems.length > 0) throw new Error(`not by the schema of ${command}: ${problems.join('; ')}`);
+  return document;
+}
+
 /** @returns how to drive the program on these two databases, with the sync role's URLs unless others are given. */
 export function journey(pair: Pair, urls?: { blue: string; green: string }): Journey {
   const environment = {
@@ -64,7 +73,7 @@ export function journey(pair: Pair, urls?: { blue: string; green: string }): Jou
     const ended = new Promise<Ended>((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (exit) =>
-        resolve({ exit, stdout, stderr, json: <T>() => JSON.parse(stdout) as T }),
+        resolve({ exit, stdout, stderr, json: <T>() => documentOf<T>(args[0] ?? '', stdout) }),
       );
     });
     return {

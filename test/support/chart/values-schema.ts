@@ -10,6 +10,7 @@ export const SET_BY_CHART: readonly OptionName[] = [
   'metrics-listen',
   'pgbouncer-consoles',
   'output',
+  'kubernetes-config',
   'reason',
 ];
 
@@ -101,7 +102,6 @@ export function valuesSchema(): Schema {
       config: exactly(Object.fromEntries(options.map((option) => [option, optionSchema(option)]))),
       traffic: exactly({
         pgbouncerConsoles: exactly({ existingSecret: name, key: text }),
-        kubernetes: exactly({ service: name }),
       }),
       workers: exactly({ enabled: flag, count: whole(1, 64) }),
       commands: exactly({ enabled: flag }),

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { writeChart } from '../chart/write.ts';
 import { writeDashboard } from '../dashboard/write.ts';
+import { writeSchemas } from '../schemas/write.ts';
 import { copyFigures } from './benchmarks.ts';
 import { errors, exitCodes, metrics } from './catalogues.ts';
 import { commands, options } from './interface.ts';
@@ -30,6 +31,7 @@ export function main(): number {
   const before = readFileSync(README, 'utf8');
   const after = generated(before);
   if (after !== before) writeFileSync(README, after);
+  writeSchemas();
   writeDashboard();
   writeChart();
   process.stdout.write(after === before ? 'README.md is up to date\n' : 'README.md was brought up to date\n');
