@@ -63,7 +63,7 @@ const IDENTITIES = ['DEFAULT', 'FULL', 'USING INDEX user_settings_pkey'];
 
 test.each(Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i))(
   'seed %i: nothing is lost, nothing differs',
-  { timeout: 240_000 },
+  { timeout: 600_000 },
   async (seed) => {
     const next = seeded(seed);
     const hits: Hits = new Map();
@@ -93,7 +93,7 @@ test.each(Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i))(
       await until(
         `${ENOUGH} writes`,
         () => writers.acknowledged >= ENOUGH || program.fatal !== undefined,
-        60_000,
+        180_000,
       );
       await writers.stop();
       await settlePrepared(pair);
@@ -139,7 +139,7 @@ async function rested(pair: OwnPair, program: StreamProcess): Promise<void> {
           .length > 0
       );
     },
-    60_000,
+    180_000,
   );
   if (program.fatal !== undefined) throw new Error(`the stream has stopped: ${program.fatal}`);
 }

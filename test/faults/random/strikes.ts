@@ -48,7 +48,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
 };
 
 /** How long a fault may keep the stream from going on; a bound, not an expectation. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 180_000;
 
 const SEEN = `
   SELECT id FROM settings WHERE id = ANY ($1)
