@@ -35,6 +35,7 @@ const KEY = SOURCE_COLUMNS.findIndex((c) => c.name === KEY_COLUMN);
  * the longer way: read where they are, decide, and write set by set.
  */
 export class ForwardSink implements Sink {
+  readonly batchesPerCommit = 10;
   readonly #ctx: Context;
   readonly #mode: 'catch-up' | 'syncing';
   readonly #truncate: 'apply' | 'refuse';

@@ -91,6 +91,8 @@ export class Feed {
     let skipping = false;
     let endLsn: Lsn | undefined;
 
+    // One by one means one destination transaction for each.
+    const parts = options.maxChanges === 1 ? 1 : (this.#sink.batchesPerCommit ?? 1);
     const ahead = this.#lookAhead(options.maxChanges);
     const flush = async (): Promise<void> => {
       if (changes.length === 0) return;
@@ -113,7 +115,7 @@ export class Feed {
         continue;
       }
       if (message.kind === 'begin') {
-        const full = count >= options.maxChanges || size >= FLUSH_BYTES;
+        const full = count >= parts * options.maxChanges || size >= parts * FLUSH_BYTES;
         if (full || (endLsn !== undefined && options.interrupted())) break;
         // Exactly the transactions whose commit record starts before the point are in its snapshot (DESIGN 6).
         const cut = options.cut !== undefined && message.finalLsn >= options.cut;

@@ -17,8 +17,8 @@ export interface Bounds {
  * away then.
  */
 export class LookAhead {
-  readonly #tail: Tail;
-  readonly #sink: Sink;
+  readonly #tail: Pick<Tail, 'position' | 'ahead'>;
+  readonly #sink: Pick<Sink, 'prepare'>;
   readonly #bounds: Bounds;
   #changes: Change[] = [];
   /** Where in the tail the next message to look at is. */
@@ -27,7 +27,7 @@ export class LookAhead {
   #ended = false;
   #prepared: unknown;
 
-  constructor(tail: Tail, sink: Sink, bounds: Bounds) {
+  constructor(tail: Pick<Tail, 'position' | 'ahead'>, sink: Pick<Sink, 'prepare'>, bounds: Bounds) {
     this.#tail = tail;
     this.#sink = sink;
     this.#bounds = bounds;

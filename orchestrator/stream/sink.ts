@@ -29,6 +29,11 @@ export interface SinkTransaction {
  */
 export interface Sink {
   /**
+   * How many batches one destination transaction may hold while more is waiting; default 1. Every commit waits for the
+   * disk (I3), so a backlog is worth few of them; without a backlog a transaction ends when nothing waits.
+   */
+  readonly batchesPerCommit?: number;
+  /**
    * Checks a table's description against the plan; called for every Relation message of the stream before any
    * change that uses it is applied. Must not wait.
    * @throws OrchestrateError SCHEMA_CHANGED with what was expected and found.
