@@ -116,7 +116,7 @@ export class Feed {
       }
       if (message.kind === 'begin') {
         const full = count >= parts * options.maxChanges || size >= parts * FLUSH_BYTES;
-        if (full || (endLsn !== undefined && options.interrupted())) break;
+        if (full || (endLsn !== undefined && (options.interrupted() || options.stopping()))) break;
         // Exactly the transactions whose commit record starts before the point are in its snapshot (DESIGN 6).
         const cut = options.cut !== undefined && message.finalLsn >= options.cut;
         const late = options.arrivedBefore === undefined ? 0 : tail.peekArrival() - options.arrivedBefore;
