@@ -96,11 +96,6 @@ describe('crash sweep of the handover', () => {
     process.stdout.write(`\n${text}\n`);
     const file = given('TABLE');
     if (file !== undefined) writeFileSync(file, `${text}\n`);
-    for (const lane of lanes) {
-      const path = await lane.journal();
-      expect(path.strange, 'what was journaled is a path of the model').toEqual([]);
-      expect(path.moves).toBeGreaterThan(table.length);
-    }
     for (const lane of ended) if (lane.status === 'rejected') throw lane.reason;
     expect(table.length).toBe(late() ? table.length : wanted.length);
     expect([...earlier, ...table].filter((row) => row.wrong.length > 0)).toEqual([]);

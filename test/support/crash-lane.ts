@@ -4,7 +4,6 @@ import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import { type CrashCase, countHits, label } from './crash-case.ts';
 import type { CrashRow } from './crash-table.ts';
 import { type OwnPair, ownPair } from './databases.ts';
-import { type JournalPath, journalPath } from './journal-path.ts';
 import { journey } from './journey.ts';
 import { changesOfSide, Knockers, longestGaps } from './knockers.ts';
 import { proxyTo } from './proxy.ts';
@@ -94,11 +93,6 @@ export class CrashLane {
     await j.ready();
     knockers.start();
     return lane;
-  }
-
-  /** The journal of everything so far, as a path of the model. */
-  journal(): Promise<JournalPath> {
-    return journalPath(this.pair.green.urls.superuser);
   }
 
   async end(): Promise<void> {

@@ -12,27 +12,29 @@ interface Entry {
 /** What of the journal the model speaks of, in the order in which it was written. */
 const JOURNAL = `
   SELECT event,
-         CASE event WHEN 'state' THEN detail->>'to' WHEN 'handover-step' THEN detail->>'step'
+         CASE event WHEN 'handover-step' THEN detail->>'step'
                     WHEN 'handover' THEN detail->>'outcome' END AS word,
          coalesce((detail->>'ok')::boolean, true) AS ok
   FROM orchestrator.journal
-  WHERE event IN ('runner', 'state', 'handover-step', 'handover', 'opened', 'reopened')
+  WHERE event IN ('runner', 'handover-step', 'handover', 'opened', 'reopened')
   ORDER BY id`;
 
 const OUTCOMES = ['no-go', 'rehearsed', 'aborted', 'done', 'unfinished'];
-const TOLD = [...STEPS, ...OUTCOMES, 'handing-over', 'opened', 'reopened'];
+const TOLD: readonly string[] = [...STEPS, ...OUTCOMES, 'opened', 'reopened'];
+/** Steps whose failure leads to a look at the truth; the others leave a handover undone, or unfinished. */
+const UNDONE: readonly string[] = STEPS.filter((step) => !['gates', 'switch', 'reverse'].includes(step));
 
 /**
- * Where each entry leads in the model. A new runner begins at `idle`, whatever the last one was at. That a run stands
- * in `syncing` is told at other moments than the model's (the clients are switched first), so it is passed in silence;
- * a step that failed is followed by `truth`.
+ * Where each entry leads in the model. A new runner begins at `idle`, whatever the last one was at. Phases are written by
+ * another session, so their place among the steps may differ: they are passed in silence. A step that failed is followed
+ * by `truth`. Entries that a crash swallowed make gaps: this is for runners that nobody kills.
  */
 function nodesOf(entries: readonly Entry[]): string[] {
   return entries.flatMap(({ event, word, ok }) => {
     if (event === 'runner') return ['idle'];
     const node = word ?? event;
-    if (!TOLD.includes(node)) return [];
-    return ok ? [node] : [node, 'truth'];
+    if (!TOLD.includes(node) || (node === 'gates' && !ok)) return [];
+    return !ok && UNDONE.includes(node) ? [node, 'truth'] : [node];
   });
 }
 
