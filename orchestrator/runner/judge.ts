@@ -1,5 +1,4 @@
 import type { Settings } from '../config/settings.ts';
-import { asFailure } from '../errors/as-failure.ts';
 import { failure, hasCode } from '../errors/failure.ts';
 import { otherSide } from '../pg/side.ts';
 import { type Gate, readGates } from '../phases/handover/gates.ts';
@@ -10,7 +9,6 @@ import type { HandoverOptions as Asked } from '../state/request.ts';
 import { canaryRoundTrip } from '../stream/canary.ts';
 import { driverOf } from '../traffic/choose.ts';
 import { drift, lastSweep } from '../verify/last-sweep.ts';
-import { shrinkDelta } from '../verify/shrink.ts';
 import type { Runner } from './runner.ts';
 
 const CANARY_MS = 5_000;
@@ -81,14 +79,6 @@ export async function gatesOf(
     sweep = await lastSweep(clients.green, ctx);
   }
   if (!options.dryRun && sweep?.clean && serving === 'blue') await runner.armReverse();
-  const shrink = async () => {
-    if (options.dryRun || applier.delta.lost) return;
-    await shrinkDelta(ctx, serving, applier).catch((error: unknown) => {
-      if (ctx.signal.aborted) throw error;
-      ctx.log.warn({ code: asFailure(error).code }, 'the delta could not be made smaller');
-    });
-  };
-  await shrink();
   const prediction = predictFreeze(applier.status.lagSeconds, applier.delta.size ?? 0);
   ctx.metrics.set('freeze_predicted_seconds', {}, prediction.freezeMs / 1000);
   ctx.metrics.set('freeze_budget_seconds', {}, options.budgetMs / 1000);
@@ -105,8 +95,6 @@ export async function gatesOf(
     prediction,
     options,
   });
-  // The gates have taken their time.
-  if (gates.every((g) => g.passed)) await shrink();
   const swept = { sweep_lsn: sweep?.lsn ?? null, rows_compared: sweep?.result.rows_compared ?? null };
   return { gates, predictedMs: prediction.freezeMs, swept };
 }
