@@ -1,6 +1,6 @@
 /**
  * `sync` against PostgreSQL's own: how fast each catches up with the same WAL, in turns; then commit-to-visible
- * latency, and the memory of a transaction of a million rows. Run: `npm run bench -- sync [--rows N] [--transactions N]
+ * latency, and the memory of transactions of a million rows. Run: `npm run bench -- sync [--rows N] [--transactions N]
  * [--rounds N] [--json]`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -25,6 +25,7 @@ import { STREAM_PROGRAM } from '../support/stream-process.ts';
 import { until } from '../support/until.ts';
 import { FAN_OUT, ORG_TABLES } from './fan-out.ts';
 import { machine, median, peakMib } from './figures.ts';
+import { LARGE, type Large } from './large.ts';
 import { type Latency, latencyAt } from './latency.ts';
 
 /** Enough cache for the table, and no checkpoint in the middle of a round; the same on both sides and for all. */
@@ -83,6 +84,8 @@ export async function main(args: readonly string[]): Promise<number> {
       rows: { type: 'string', default: '100000' },
       transactions: { type: 'string', default: '300000' },
       rounds: { type: 'string', default: '3' },
+      /** Rows of the large transactions. */
+      large: { type: 'string', default: '1000000' },
       /** Parts: `single`, `hundred`, `one`, `latency`, `large`. */
       only: { type: 'string', default: 'single,hundred,one,latency,large' },
       json: { type: 'boolean', default: false },
@@ -129,14 +132,18 @@ export async function main(args: readonly string[]): Promise<number> {
           ),
         );
     for (const l of latencies) say(JSON.stringify(l));
+    const larges: Large[] = [];
     if (parts.has('large'))
-      say(`large transaction: ${JSON.stringify(await large(bench, values.sample ? 10_000 : 1_000_000))}`);
+      for await (const one of large(bench, values.sample ? 10_000 : Number(values.large))) {
+        larges.push(one);
+        say(JSON.stringify(one));
+      }
     const result = {
       machine: machine(),
       rounds,
       users,
       transactions,
-      rows: [...rates, ...latencies],
+      rows: [...rates, ...latencies, ...larges],
       ratios: ratiosOf(rates, latencies, bench.peakMib),
     };
     process.stdout.write(
@@ -312,20 +319,27 @@ async function running<T>(bench: Bench, work: (startedAt: number) => Promise<T>)
   }
 }
 
-/** One transaction of that many inserted rows. */
-async function large(bench: Bench, size: number): Promise<{ rows: number; seconds: number }> {
-  await execute(
-    bench.blue.urls.superuser,
-    `BEGIN;
-     INSERT INTO user_settings (id, keycloak_user_id, language, llm_api_key)
-     SELECT n, 'large' || n, 'en', repeat(md5(n::text), 5) FROM generate_series(10000001, ${10_000_000 + size}) n;
-     UPDATE user_settings SET agent = 'large' WHERE id = 1;
-     COMMIT`,
-  );
-  return running(bench, async (startedAt) => {
-    await seen(bench.green.orchestrate.urls.superuser, 'settings', 'large');
-    return { rows: size, seconds: (performance.now() - startedAt) / 1_000 };
-  });
+/** Large transactions one by one, each met by a new process of the program. */
+async function* large(bench: Bench, size: number): AsyncGenerator<Large> {
+  for (const [transaction, of] of Object.entries(LARGE)) {
+    const { sql, rows: count } = of(size);
+    const mark = transaction.slice(0, 20);
+    await execute(
+      bench.blue.urls.superuser,
+      `BEGIN;
+       ${sql};
+       UPDATE user_settings SET agent = '${mark}' WHERE id = 1;
+       COMMIT`,
+    );
+    const before = bench.peakMib;
+    bench.peakMib = 0;
+    const seconds = await running(bench, async (startedAt) => {
+      await seen(bench.green.orchestrate.urls.superuser, 'settings', mark);
+      return (performance.now() - startedAt) / 1_000;
+    });
+    yield { transaction, rows: count, seconds, peakMib: Math.round(bench.peakMib) };
+    bench.peakMib = Math.max(before, bench.peakMib);
+  }
 }
 
 function ratiosOf(

@@ -24,6 +24,9 @@ const KILL_APPLIER = `
   FROM pg_stat_activity
   WHERE datname = current_database() AND usename = $1`;
 
+/** How long a fault may keep the stream from going on; a bound, not an expectation. */
+const PATIENCE_MS = 180_000;
+
 const POINTS = ['apply.before', 'apply.after', 'ack.before', 'ack.after'];
 
 type Fault = (stage: Stage, next: Random) => Promise<unknown>;
@@ -33,7 +36,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'program killed at commit or acknowledgement': async ({ program }, next) => {
     const before = program.crashes;
     program.kill(`${oneOf(next, POINTS)}:crash:${1 + next(12)}`);
-    await until('the failpoint', () => program.crashes > before || program.fatal !== undefined);
+    await until('the failpoint', () => program.crashes > before || program.fatal !== undefined, PATIENCE_MS);
   },
   'blue restarted (immediate)': ({ pair }) => pair.servers.blue.restartImmediate(),
   'green restarted (immediate)': ({ pair }) => pair.servers.green.restartImmediate(),
@@ -46,9 +49,6 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     if (which !== 0) proxies.green.cut();
   },
 };
-
-/** How long a fault may keep the stream from going on; a bound, not an expectation. */
-const PATIENCE_MS = 180_000;
 
 const SEEN = `
   SELECT id FROM settings WHERE id = ANY ($1)
