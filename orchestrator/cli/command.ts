@@ -33,6 +33,9 @@ export interface Result {
   readonly text?: () => string;
 }
 
+/** Options of the tree as they stood on the command line. */
+export type GivenOptions = Partial<Record<OptionName, unknown>>;
+
 /** One command: what the help says of it, and how it is carried out. */
 export interface Command {
   readonly name: string;
@@ -42,6 +45,8 @@ export interface Command {
   readonly flags: Readonly<Record<string, Flag>>;
   /** Options of the tree that its help lists beside connections and output; it accepts every one. */
   readonly options: readonly OptionName[];
+  /** What the command itself brings along for options that were given; absent where it takes them as they are. */
+  readonly adapt?: (given: GivenOptions) => GivenOptions;
   readonly examples: readonly (readonly [string, string])[];
   /**
    * Whether it changes something: then a lost terminal (SIGHUP, closed stdout) neither ends nor cancels it, and a

@@ -32,7 +32,9 @@ export async function execute(args: readonly string[], world: World): Promise<nu
     const { command, argv } = parsed;
     // Loaded only now: help and usage errors have to be quick.
     const { loadSettings } = await import('../config/load.ts');
-    const settings = loadSettings({ flags: givenOptions(argv), environment: world.environment });
+    const given = givenOptions(argv);
+    const flags = command.adapt?.(given) ?? given;
+    const settings = loadSettings({ flags, environment: world.environment });
     terminal = createTerminal({ ...world, json: settings.output === 'json' });
     world.onCommand?.(command);
     return conclude(await perform(command, argv, settings, terminal, world.signal), terminal);

@@ -13,13 +13,30 @@ export const rehearse: Command = {
       describe: 'How long the application writes before and after each handover; 5s unless given',
     },
     seed: { kind: 'text', describe: 'The same seed makes the same rows; 1 unless given' },
+    'old-app-on-green': {
+      kind: 'boolean',
+      describe: 'The old application goes on where green serves, through the compatibility view',
+    },
     report: {
       kind: 'text',
       describe: 'Where the report is written; rehearsal-report unless given',
     },
   },
-  options: ['environment', 'freeze-budget', 'copy-workers', 'compat-view'],
-  examples: [['$0 rehearse --embedded', 'a drill on this machine, with nothing set up']],
+  options: ['environment', 'freeze-budget', 'copy-workers', 'compat-view', 'traffic'],
+  examples: [
+    ['$0 rehearse --embedded', 'a drill on this machine, with nothing set up'],
+    ['$0 rehearse --old-app-on-green --traffic pgbouncer', 'the old application crosses it behind pgbouncer'],
+  ],
+  // It starts a pgbouncer of its own; where a real one is, is not its business.
+  adapt: (given) =>
+    given['traffic'] === 'pgbouncer'
+      ? {
+          'pgbouncer-consoles': 'postgres://rehearsal.invalid/pgbouncer',
+          'pgbouncer-database': 'app',
+          'pgbouncer-include': 'its own',
+          ...given,
+        }
+      : given,
   acts: true,
   run: drill,
 };
@@ -34,6 +51,7 @@ async function drill({ settings, flags, log, signal, terminal }: Call): Promise<
     settings,
     {
       embedded: flags['embedded'] === true,
+      oldAppOnGreen: flags['old-app-on-green'] === true,
       users: wholeNumber('users', flags['users'], 23_000),
       rate: wholeNumber('rate', flags['rate'], 200),
       soakMs: duration('soak', flags['soak'], 5_000),

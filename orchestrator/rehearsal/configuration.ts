@@ -9,6 +9,8 @@ export interface Scale {
   readonly rate: number;
   readonly soakMs: number;
   readonly seed: string;
+  /** Whether the old application goes on on green. */
+  readonly oldAppOnGreen?: boolean;
 }
 
 /** The generator makes rows that have to be parked; they are accepted unless the operator said how many may be. */
@@ -29,7 +31,7 @@ export function configurationOf(settings: Settings, scale: Scale): Configuration
     max_sweep_age_seconds: settings.maxSweepAgeMs / 1_000,
     accept_parked: acceptedParked(settings),
     copy_workers: settings.copyWorkers,
-    compat_view: settings.compatView,
+    compat_view: settings.compatView || scale.oldAppOnGreen === true,
   };
   const hash = createHash('sha256').update(JSON.stringify(configuration)).digest('hex').slice(0, 16);
   return { hash, ...configuration };

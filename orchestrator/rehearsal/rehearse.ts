@@ -14,6 +14,7 @@ import { loadUsers, withTextSession } from './generator.ts';
 import { chartOf } from './ledger/series.ts';
 import { readTimeline, servingChanges } from './ledger/timing.ts';
 import { Ledger, readLedger } from './ledger.ts';
+import { findOnPath, startPooler } from './pooler.ts';
 import { refuseProduction, refuseProductionDatabases } from './production.ts';
 import { ownProgram, Program } from './program.ts';
 import type { RehearsalReport } from './report.ts';
@@ -61,6 +62,7 @@ export async function rehearse(
   log: Log,
 ): Promise<{ exit: number; report: RehearsalReport }> {
   refuseProduction(settings);
+  const pgbouncer = settings.traffic.driver === 'pgbouncer' ? poolerProgram(options) : undefined;
   if (!options.embedded) await refuseUrls(settings);
   const startedAt = new Date();
   const began = performance.now();
@@ -75,7 +77,7 @@ export async function rehearse(
       ({ versions }) => `PostgreSQL ${versions.blue} and ${versions.green}, three roles each`,
     );
     book.servers = pair.versions;
-    await perform(settings, options, pair, book, stop, began, log);
+    await perform(settings, { ...options, pgbouncer }, pair, book, stop, began, log);
   } catch (thrown) {
     error = asFailure(thrown);
     log.error({ code: error.code }, 'the rehearsal has stopped');
@@ -103,7 +105,7 @@ async function refuseUrls(settings: Settings): Promise<void> {
 /** The rehearsal itself; its children and sessions have ended when it returns, whichever way. */
 async function perform(
   settings: Settings,
-  options: RehearseOptions,
+  options: RehearseOptions & { readonly pgbouncer: string | undefined },
   pair: Pair,
   book: Book,
   stop: Stop,
@@ -113,7 +115,26 @@ async function perform(
   const ending: (() => Promise<unknown>)[] = [];
   try {
     const metricsPort = await freePort();
-    const environment = environmentOf(settings, pair.urlFiles, metricsPort);
+    const oldAppOnGreen = options.oldAppOnGreen === true;
+    const urls = { blue: pair.urls.blue.app, green: pair.urls.green.app };
+    const pooler =
+      options.pgbouncer === undefined
+        ? undefined
+        : await startPooler({ program: options.pgbouncer, urls, mode: 'transaction' });
+    if (pooler !== undefined) ending.push(() => pooler.stop());
+    const environment = {
+      ...environmentOf(settings, pair.urlFiles, metricsPort),
+      ...(oldAppOnGreen ? { ORCHESTRATE_COMPAT_VIEW: 'true' } : {}),
+      ...(pooler === undefined
+        ? {}
+        : {
+            ORCHESTRATE_TRAFFIC: 'pgbouncer',
+            ORCHESTRATE_PGBOUNCER_CONSOLES: pooler.console,
+            ORCHESTRATE_PGBOUNCER_DATABASE: pooler.database,
+            ORCHESTRATE_PGBOUNCER_INCLUDE: pooler.include,
+          }),
+    };
+    const told: { serving: Side } = { serving: 'blue' };
     const program = new Program(options.program ?? ownProgram(), environment, pair.directory);
     ending.push(() => program.stop());
     book.version = await stop.guard(program.version());
@@ -126,7 +147,10 @@ async function perform(
     const ledger = new Ledger(join(pair.directory, 'ledger.jsonl'));
     ending.push(async () => ledger.close());
     const workload = await startWorkload({
-      databases: { blue: pair.urls.blue.app, green: pair.urls.green.app },
+      databases: pooler === undefined ? urls : { blue: pooler.url, green: pooler.url },
+      ...(pooler === undefined ? {} : { target: () => told.serving }),
+      // The view does not show users without a key of their own.
+      ...(oldAppOnGreen ? { schemas: { green: 'old' as const }, odd: 0 } : {}),
       ledger,
       clients: CLIENTS,
       rate: options.rate * RATE_MARGIN,
@@ -151,6 +175,9 @@ async function perform(
     const scene: Scene = {
       settings: { ...settings, acceptParked: acceptedParked(settings) },
       soakMs: options.soakMs,
+      oldAppOnGreen,
+      told,
+      pooled: pooler !== undefined,
       metricsPort,
       pair,
       program,
@@ -185,6 +212,7 @@ async function journey(scene: Scene): Promise<void> {
     const { offered, ...handover } = await handOver(scene, name, serving, rate);
     const switched = handover.outcome === 'done';
     if (switched) serving = otherSide(serving);
+    scene.told.serving = serving;
     rate = switched ? await soak(scene, serving) : 0;
     book.handovers.push({
       ...handover,
@@ -194,11 +222,44 @@ async function journey(scene: Scene): Promise<void> {
     if (!switched) return;
   }
   await finalize(scene);
+  noneFailed(scene);
   const timeline = await readTimeline(readLedger(scene.ledger.path));
   const changes = servingChanges(timeline);
   book.servingChanges = { proved: changes, handovers: book.handovers.length };
   if (changes > book.handovers.length)
     book.fail('one writer', `at most ${book.handovers.length} changes of the serving side`, `${changes}`);
+}
+
+/** Behind a pooler clients wait: not one statement may be refused, given up, or left without an answer. */
+function noneFailed({ pooled, workload, book }: Scene): void {
+  if (!pooled) return;
+  const { refused, abandoned, unknown } = workload.statistics();
+  if (refused + abandoned + unknown > 0)
+    book.fail(
+      'traffic',
+      'not one failed statement behind pgbouncer',
+      `${refused} refused, ${abandoned} given up, ${unknown} without an answer`,
+    );
+}
+
+/** @returns where pgbouncer is. @throws OrchestrateError CONFIG_INVALID */
+function poolerProgram(options: RehearseOptions): string {
+  if (options.oldAppOnGreen !== true)
+    throw failure('CONFIG_INVALID', {
+      message: '--traffic pgbouncer cannot be rehearsed alone',
+      expected: '--old-app-on-green with it: clients behind one address do not know which schema they meet',
+      found: 'none',
+      fix: 'orchestrate rehearse --old-app-on-green --traffic pgbouncer',
+    });
+  const program = findOnPath('pgbouncer');
+  if (program === undefined)
+    throw failure('REHEARSAL_REFUSED', {
+      message: 'pgbouncer is not installed',
+      expected: 'pgbouncer on PATH, or in /usr/sbin',
+      found: 'none',
+      fix: 'apt-get install pgbouncer',
+    });
+  return program;
 }
 
 async function makeRows(options: RehearseOptions, pair: Pair, book: Book, stop: Stop): Promise<number> {

@@ -15,6 +15,7 @@ const RESIDUE = `
   SELECT 'trigger ' || t.tgname || ' on ' || t.tgrelid::regclass
   FROM pg_trigger AS t
   WHERE NOT t.tgisinternal AND NOT ($1 AND t.tgname = 'orchestrate_fence' AND t.tgenabled = 'A')
+    AND NOT ($2 AND t.tgname = 'orchestrate_user_settings')
   UNION ALL
   SELECT 'function ' || p.oid::regprocedure
   FROM pg_proc AS p
@@ -22,6 +23,7 @@ const RESIDUE = `
   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
     AND p.proname LIKE 'orchestrat%'
     AND NOT ($1 AND p.proname = 'orchestrate_fence')
+    AND NOT ($2 AND p.proname = 'orchestrate_user_settings')
   UNION ALL
   SELECT 'replica identity ' || c.relreplident::text || ' of ' || c.oid::regclass
   FROM pg_class AS c
@@ -29,13 +31,19 @@ const RESIDUE = `
   WHERE c.relkind = 'r' AND n.nspname = 'public' AND c.relreplident <> 'd'
   ORDER BY 1`;
 
-/** @returns what is left on each side after a finalize with green serving, e.g. `blue: slot x`. */
-export async function residueOf(pair: Pair): Promise<string[]> {
+/**
+ * @param viewKept whether the compatibility view was asked to stay on green.
+ * @returns what is left on each side after a finalize with green serving, e.g. `blue: slot x`.
+ */
+export async function residueOf(pair: Pair, viewKept = false): Promise<string[]> {
   const left: string[] = [];
   for (const side of SIDES) {
     const client = await openLook(pair.urls[side].superuser);
     try {
-      const { rows } = await client.query<{ what: string }>(RESIDUE, [sealed(side)]);
+      const { rows } = await client.query<{ what: string }>(RESIDUE, [
+        sealed(side),
+        viewKept && side === 'green',
+      ]);
       left.push(...rows.map(({ what }) => `${side}: ${what}`));
     } finally {
       await client.end();

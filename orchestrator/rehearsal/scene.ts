@@ -19,6 +19,12 @@ export type BeforeCheck = (at: {
 export interface Scene {
   readonly settings: Settings;
   readonly soakMs: number;
+  /** The old application's statements go on where green serves, through the compatibility view. */
+  readonly oldAppOnGreen: boolean;
+  /** What the clients of a pooler are told; it alone knows when they are let through. */
+  readonly told: { serving: Side };
+  /** Whether no statement may fail: a pooler lets clients wait instead. */
+  readonly pooled: boolean;
   /** Where the runner serves /metrics and /readyz, on loopback. */
   readonly metricsPort: number;
   readonly pair: Pair;

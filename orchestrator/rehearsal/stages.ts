@@ -256,7 +256,13 @@ export async function finalize(scene: Scene): Promise<void> {
     'finalize',
     async () => {
       const parked = await stop.guard(scene.watch.parked());
-      const ended = await stop.guard(program.command<EndDocument>('finalize', '--yes'));
+      const ended = await stop.guard(
+        program.command<EndDocument>(
+          'finalize',
+          '--yes',
+          ...(scene.oldAppOnGreen ? ['--keep-compat-view'] : []),
+        ),
+      );
       const document = ended.document;
       const done = ended.exit === 0 && document?.outcome === 'done';
       if (!done) book.fail('finalize', 'outcome done', saidBy(ended));
@@ -264,7 +270,7 @@ export async function finalize(scene: Scene): Promise<void> {
       if (done && runExit !== 0)
         book.fail('finalize', 'orchestrate run ends by itself with exit 0', `exit ${runExit ?? 'none'}`);
       await stop.guard(workload.stop());
-      const residue = await residueOf(scene.pair);
+      const residue = await residueOf(scene.pair, scene.oldAppOnGreen);
       if (done && residue.length > 0)
         book.fail('finalize', 'nothing of ours left behind', residue.join(', '));
       const refuses = await refusesWrites(scene, 'blue');

@@ -25,6 +25,8 @@ export interface WorkloadOptions {
   readonly schemas?: Partial<Record<Side, 'old' | 'new'>>;
   /** Deletes, key changes, renamed organisations, second members: a share of the writes (`true` is 0.1). */
   readonly exotic?: boolean | number;
+  /** Share of the old application's writes that go to users without a key of their own; default 0.03. */
+  readonly odd?: number;
   /** Every so often one statement updates the whole table; default never. */
   readonly everyoneEveryMs?: number;
   /** Share of writes that go to the wrong side first, as a forgotten job would; default 0. */
@@ -80,6 +82,7 @@ export async function startWorkload(options: WorkloadOptions): Promise<Workload>
     schemas,
     exotic,
     strays: options.strays ?? 0,
+    odd: options.odd ?? 0.03,
     knockMs: options.knockMs ?? 5,
     seed: String(options.seed ?? 1),
     givingUp: () => givingUp,

@@ -29,6 +29,8 @@ export interface ClientContext {
   readonly exotic: number;
   /** Share of writes that knock first at the side that does not serve. */
   readonly strays: number;
+  /** Share of writes to users without a key of their own, which only the old table has. */
+  readonly odd: number;
   /** Pause between two tries of a refused write. */
   readonly knockMs: number;
   readonly seed: string;
@@ -109,7 +111,7 @@ export class WorkloadClient {
       return this.#chooseExotic(schema);
     const kind = pickOrdinary(random);
     if (kind === 'sign-up') return { kind, values: signUpValues(random, this.#marker()) };
-    const odd = schema === 'old' && random.chance(0.03);
+    const odd = schema === 'old' && random.chance(this.#context.odd);
     const person = (odd ? this.#flock.odd.pick(random) : undefined) ?? this.#flock.regular.pick(random);
     if (person === undefined) return { kind: 'sign-up', values: signUpValues(random, this.#marker()) };
     return updateOf(kind, person, random, this.#marker());
