@@ -61,7 +61,8 @@ export async function startPooler({ program, urls, mode }: PoolerOptions): Promi
   const include = join(directory, 'target.ini');
   const file = async (name: string, text: string): Promise<void> => {
     const path = join(directory, name);
-    await writeFile(path, text, { mode: 0o600 });
+    // The directory keeps others out; whoever replaces the targets need not be pgbouncer's account.
+    await writeFile(path, text, { mode: 0o644 });
     if (account) await chown(path, account.uid, account.gid);
   };
   const line = (side: Side): string => {
