@@ -235,11 +235,18 @@ function traffic(values: Values, problems: Problem[]): Traffic {
         return { namespace, name };
       });
       const selectors = { blue: labels('kubernetes-blue'), green: labels('kubernetes-green') };
-      if (values['kubernetes-blue'] !== undefined && values['kubernetes-blue'] === values['kubernetes-green'])
+      // A Service that leads to one side must not count as leading to the other: nothing would be switched.
+      const within = (some: Readonly<Record<string, string>>, all: Readonly<Record<string, string>>) =>
+        Object.entries(some).every(([key, value]) => all[key] === value);
+      if (
+        values['kubernetes-blue'] !== undefined &&
+        values['kubernetes-green'] !== undefined &&
+        (within(selectors.blue, selectors.green) || within(selectors.green, selectors.blue))
+      )
         problems.push({
           path: 'kubernetes-green',
-          expected: 'other labels than those of blue',
-          found: values['kubernetes-green'] ?? '',
+          expected: 'labels of which one is not among those of blue, and the other way round',
+          found: values['kubernetes-green'],
           fix: '--kubernetes-green app=db,side=green',
         });
       return { driver, services, selectors, config: values['kubernetes-config'] ?? null };

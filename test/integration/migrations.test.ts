@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { controlDown, controlUp } from '../../migrations/control.ts';
+import { moveInPlace } from '../../migrations/in-place/move.ts';
 import { type MigrateTarget, migrateDown, migrateUp, migrationStatus } from '../../migrations/migrator.ts';
 import { tablesOwner } from '../../migrations/session.ts';
 import { clientConfig } from '../../orchestrator/pg/connect.ts';
 import { parseEndpoint } from '../../orchestrator/pg/endpoint.ts';
 import { catalogOf } from '../support/catalog.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
-import { execute, rows } from '../support/sql.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
 
 let pair: Pair;
 beforeEach(async () => {
@@ -132,6 +133,38 @@ test('in place 056 sets the older settings aside, and down puts it back', async 
     { org: 'x' },
     { org: 'y' },
   ]);
+});
+
+test('in place 057 is recorded with its foreign keys, though whoever set them aside is gone', async () => {
+  const { owner, superuser } = pair.blue.urls;
+  await migrateUp(target('blue'), '056');
+  const constraints = (await catalogOf(superuser))['constraints'];
+  await execute(
+    owner,
+    `INSERT INTO user_settings (keycloak_user_id) SELECT 'k' || n FROM generate_series(1, 30) AS n`,
+  );
+  let batches = 0;
+  const killed = withClient(owner, (client) =>
+    moveInPlace(
+      async <Row extends object>(sql: string, bind: readonly unknown[]) =>
+        (await client.query(sql, [...bind])).rows as Row[],
+      target('blue').schemas,
+      {
+        batchSize: 10,
+        beforeBatch: async () => {
+          batches += 1;
+          if (batches === 2) throw new Error('killed');
+        },
+        afterBatch: async () => {},
+      },
+    ),
+  );
+  await expect(killed).rejects.toThrow('killed');
+  expect((await catalogOf(superuser))['constraints']).not.toEqual(constraints);
+  expect(await migrateUp(target('blue'))).toEqual([NAMES[1]]);
+  const after = (await catalogOf(superuser))['constraints'] as { name: string }[];
+  expect(after.filter((c) => !c.name.startsWith('orchestrate_in_place'))).toEqual(constraints);
+  expect(await rows(owner, 'SELECT FROM "user"')).toHaveLength(30);
 });
 
 test('the owner is that of the table, else of the database', async () => {

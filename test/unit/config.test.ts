@@ -209,6 +209,17 @@ describe('refusals', () => {
     expect(refusal(given)).toContain(part);
   });
 
+  it.each([
+    ['the same labels in another order', 'app=db,side=x', 'side=x,app=db'],
+    ['labels of blue among those of green', 'app=db', 'app=db,side=green'],
+    ['labels of green among those of blue', 'app=db,side=blue', 'app=db'],
+  ])('kubernetes: %s would never be switched', (_what, blue, green) => {
+    const traffic = { traffic: 'kubernetes', 'kubernetes-service': 'shop/db' };
+    expect(refusal({ ...traffic, 'kubernetes-blue': blue, 'kubernetes-green': green })).toContain(
+      'the other way round',
+    );
+  });
+
   it('never repeats a secret', () => {
     const secret = 'hunter2-hunter2';
     const config = file('leak.yaml', `blue_url: postgres://u:${secret}@h/d\n`);
