@@ -316,8 +316,8 @@ export class Applier {
         await task.run(session);
       const outcome = await feed.next({
         maxChanges: this.#singly ? 1 : this.#maxChanges,
-        cut: this.#cut?.lsn,
-        arrivedBefore: this.#holdingBack > 0 ? performance.now() - HOLD_BACK_MS : undefined,
+        cut: () => this.#cut?.lsn,
+        arrivedBefore: () => (this.#holdingBack > 0 ? performance.now() - HOLD_BACK_MS : undefined),
         messagePrefix: this.#ctx.names.messagePrefix,
         stopping: () => this.#stopping,
         interrupted: () => this.#tasks.length > 0,

@@ -15,10 +15,10 @@ const FLUSH_BYTES = 1024 * 1024;
 
 export interface FeedOptions {
   readonly maxChanges: number;
-  /** No transaction whose commit record starts at or after it is taken. */
-  readonly cut: Lsn | undefined;
+  /** No transaction whose commit record starts at or after it is taken. Asked for each: a cut may be named meanwhile. */
+  cut(): Lsn | undefined;
   /** No transaction that arrived later is taken (`performance.now()`). */
-  readonly arrivedBefore: number | undefined;
+  arrivedBefore(): number | undefined;
   readonly messagePrefix: string;
   stopping(): boolean;
   /** Somebody waits for the end of this batch. */
@@ -118,8 +118,10 @@ export class Feed {
         const full = count >= parts * options.maxChanges || size >= parts * FLUSH_BYTES;
         if (full || (endLsn !== undefined && (options.interrupted() || options.stopping()))) break;
         // Exactly the transactions whose commit record starts before the point are in its snapshot (DESIGN 6).
-        const cut = options.cut !== undefined && message.finalLsn >= options.cut;
-        const late = options.arrivedBefore === undefined ? 0 : tail.peekArrival() - options.arrivedBefore;
+        const before = options.cut();
+        const cut = before !== undefined && message.finalLsn >= before;
+        const arrivedBefore = options.arrivedBefore();
+        const late = arrivedBefore === undefined ? 0 : tail.peekArrival() - arrivedBefore;
         if (cut || late > 0) {
           if (endLsn !== undefined) break;
           return cut ? { kind: 'cut' } : { kind: 'later', waitMs: late };

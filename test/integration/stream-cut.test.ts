@@ -1,10 +1,12 @@
 import type pg from 'pg';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { failure } from '../../orchestrator/errors/failure.ts';
+import { parseLsn } from '../../orchestrator/pg/lsn.ts';
 import { createSlot } from '../../orchestrator/stream/slot.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
-import { emit, type ForwardStream, forwardStream } from '../support/forward-stream.ts';
-import { execute, withClient } from '../support/sql.ts';
+import { emit, type ForwardStream, forwardStream, streamOf } from '../support/forward-stream.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
+import { until } from '../support/until.ts';
 
 let pair: Pair;
 let stream: ForwardStream;
@@ -111,6 +113,43 @@ function withSnapshot(): { take(): Promise<string>; rows(): Promise<unknown[]> }
   };
 }
 
+test('a cut that is named while a batch is at work ends it there', async () => {
+  await stream.stop();
+  stream = await streamOf(pair, stream.ctx, { maxChanges: 2 });
+  const { applier } = stream;
+  const seen = await withClient(pair.green.urls.superuser, async (holder) => {
+    await holder.query('BEGIN; SELECT FROM settings WHERE id = 1 FOR UPDATE');
+    // A whole batch, which waits for that row; the commit it belongs to is not read yet.
+    await stream.blue(`UPDATE user_settings SET language = 'before' WHERE id <= 2`);
+    await until('the batch waits', async () => (await waiting()).length > 0);
+    const at = parseLsn(
+      (await rows<{ lsn: string }>(pair.blue.urls.sync, 'SELECT pg_current_wal_lsn()::text AS lsn'))[0]
+        ?.lsn ?? '',
+    );
+    const cut = applier.cutBefore(at, () =>
+      rows<{ language: string }>(
+        pair.green.urls.superuser,
+        'SELECT language FROM settings WHERE id IN (1, 3) ORDER BY id',
+      ),
+    );
+    cut.catch(() => {});
+    await stream.blue(`UPDATE user_settings SET language = 'after' WHERE id = 3`);
+    await until('what comes after it', () => Promise.resolve(applier.status.queueChanges > 0));
+    await holder.query('COMMIT');
+    // Whatever the batch took with it, something comes that the cut can end at.
+    await stream.drained();
+    await stream.drained();
+    return cut;
+  });
+  expect(seen).toEqual([{ language: 'before' }, { language: null }]);
+});
+
+const waiting = () =>
+  rows(
+    pair.green.urls.superuser,
+    `SELECT FROM pg_stat_activity WHERE application_name = 'orchestrate/apply-forward' AND wait_event_type = 'Lock' AND datname = current_database()`,
+  );
+
 test('a cut before what is applied already is refused', async () => {
   await stream.blue(`UPDATE user_settings SET language = 'x'`);
   await stream.drained();
@@ -128,7 +167,7 @@ test('what runs at the cut may fail without harm to the stream', async () => {
   await stream.drained();
   await applier.stop();
   expect(await refused).toMatchObject({ code: 'STREAM_BROKEN' });
-  stream = await (await import('../support/forward-stream.ts')).streamOf(pair, ctx);
+  stream = await streamOf(pair, ctx);
   await stream.drained();
   const failing = stream.applier.cutBefore(stream.applier.status.appliedLsn, async () => {
     throw failure('TIMED_OUT');
