@@ -8,8 +8,9 @@ import { from as copyFrom } from 'pg-copy-streams';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type HandoverKind, handoverFrom, otherSide, type Side } from '../../orchestrator/pg/side.ts';
 import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
-import type { HandoverDocument } from '../../orchestrator/state/documents.ts';
+import { type HandoverDocument, STEPS } from '../../orchestrator/state/documents.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
+import { journalPath } from '../support/journal-path.ts';
 import { type Ended, type Journey, journey } from '../support/journey.ts';
 import { execute, rows, withClient } from '../support/sql.ts';
 import { Supervised } from '../support/supervised.ts';
@@ -346,4 +347,44 @@ describe('a writer that does not end', () => {
     }
     await handOver('revert');
   });
+});
+
+/** It rewrites the table, which voids the sweep: that handover comes to nothing, and the next one finds what it left. */
+describe('TRUNCATE that commits while the freeze waits', () => {
+  const truncated = async (kind: HandoverKind, serving: Side, ...statements: string[]): Promise<void> => {
+    const command = await beforeFreeze(kind);
+    const truncating = await connected(pair[serving].urls.superuser);
+    await truncating.query('BEGIN');
+    for (const statement of statements) await truncating.query(statement);
+    runner.arm('');
+    await freezeWaits(serving);
+    await truncating.query('COMMIT');
+    const ended = await command.ended;
+    expect(ended.exit).toBe(5);
+    expect(ended.json<HandoverDocument>()).toMatchObject({ serving, error: { code: 'SCHEMA_CHANGED' } });
+    await handOver(kind);
+  };
+
+  it('on blue: green has what it left, and nothing else', async () => {
+    await truncated(
+      'cutover',
+      'blue',
+      'TRUNCATE public.user_settings',
+      `INSERT INTO public.user_settings (id, keycloak_user_id, llm_model) VALUES (80001, 'kc-80001', 'after')`,
+    );
+    expect(await token('green', 80_001)).toBe('after');
+    expect(await rows(pair.green.urls.superuser, 'SELECT id FROM "user"')).toHaveLength(1);
+  });
+
+  it('on green: blue has lost the same preferences, and keeps its users', async () => {
+    await truncated('revert', 'green', 'TRUNCATE public.settings');
+    expect(await token('blue', 80_001)).toBeNull();
+  });
+});
+
+it('everything that was journaled meanwhile is a path of the model', async () => {
+  const path = await journalPath(pair.green.urls.superuser);
+  expect(path.strange).toEqual([]);
+  for (const node of ['no-go', 'aborted', 'done', 'reopened', ...STEPS])
+    expect([...path.seen]).toContain(node);
 });
