@@ -275,7 +275,6 @@ describe('what ends a copy', () => {
     expect(said).toEqual([expect.stringContaining('hidden')]);
     const { username } = new URL(pair.blue.urls.sync);
     await execute(pair.blue.urls.superuser, `GRANT pg_read_all_stats TO "${username}"`);
-    const guard = copyGuard(ctx, limits);
     const subscriber = new pg.Client({
       connectionString: pair.blue.urls.superuser,
       application_name: 'somebody else',
@@ -299,7 +298,13 @@ describe('what ends a copy', () => {
       pair.blue.urls.owner,
       `CREATE TABLE noise AS SELECT md5(n::text) AS x FROM generate_series(1, 20000) AS n`,
     );
-    await until('the copy to wait', async () => (await guard())?.startsWith('a replica of blue') === true);
+    // Everything is on its way, and nothing is there yet: what counts is what the replica has said.
+    await until('all of it to be sent', async () => {
+      const [sent] = await rows<{ all: boolean }>(pair.blue.urls.superuser, ALL_SENT, [name]);
+      return sent?.all;
+    });
+    expect(await copyGuard(ctx, limits)()).toMatch(/^a replica of blue/);
+    const guard = copyGuard(ctx, limits);
     await subscriber.end();
     await until('the copy to go on', async () => (await guard()) === undefined);
     await execute(pair.blue.urls.superuser, `REVOKE pg_read_all_stats FROM "${username}"`);
@@ -323,6 +328,11 @@ describe('what ends a copy', () => {
     expect(await chunksOf(pair)).toEqual([]);
   });
 });
+
+const ALL_SENT = `
+  SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), r.sent_lsn) < 50000 AS all
+  FROM pg_replication_slots AS s JOIN pg_stat_replication AS r ON r.pid = s.active_pid
+  WHERE s.slot_name = $1`;
 
 /** The part of the driver's connection that a replication command goes through. */
 interface ReplicationWire {
