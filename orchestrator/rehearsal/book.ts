@@ -33,6 +33,7 @@ export class Book {
   workload: RehearsalReport['workload'] = null;
   lag: readonly LagSample[] = [];
   chart: ChartFact | null = null;
+  guide: RehearsalReport['guide'] = null;
   finalize: FinalizeFact | null = null;
   servingChanges: RehearsalReport['serving_changes'] = null;
 

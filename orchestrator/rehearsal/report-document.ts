@@ -95,6 +95,7 @@ export function reportOf(
     workload: book.workload,
     handovers: book.handovers,
     checks: book.checks,
+    guide: book.guide,
     finalize: book.finalize,
     serving_changes: book.servingChanges,
     stages: book.stages,

@@ -1,6 +1,6 @@
 import type { RehearsalReport } from './report.ts';
 import { escaped, timeChart, waterfall } from './report-chart.ts';
-import { freezeTable } from './report-text.ts';
+import { freezeTable, guideTable } from './report-text.ts';
 
 /** Light, dark by the reader's system, and ink on paper; wide tables and charts scroll by themselves on a telephone. */
 const STYLE = `
@@ -136,6 +136,7 @@ export function htmlOf(report: RehearsalReport): string {
         ? '<p>Not reached.</p>'
         : `<p>${workload.clients} clients offered ${workload.offered} writes. ${workload.acknowledged} were acknowledged, ${workload.refused} tries were refused and made again, ${workload.unknown} have an unknown outcome, ${workload.abandoned} were given up, ${workload.shed} found no free client.</p>${table(['refused with', 'tries'], Object.entries(workload.refused_by_code))}`,
     ),
+    section("The guide's figures", ...guide(report)),
     section(
       'Configuration',
       table(
@@ -169,6 +170,12 @@ function failures({ failures: found, error }: RehearsalReport): string {
       ? ''
       : `<p class="bad">${cell(error.code)}: ${cell(error.message)}. ${cell(error.fix)}.</p>`,
   );
+}
+
+function guide(report: RehearsalReport): string[] {
+  if (report.guide === null) return ['<p>Not reached.</p>'];
+  const [head = [], ...lines] = guideTable(report.guide);
+  return [table(head, lines)];
 }
 
 function freezes(report: RehearsalReport): string[] {

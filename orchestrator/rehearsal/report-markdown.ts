@@ -1,5 +1,6 @@
+import type { GuideFigures } from '../state/documents.ts';
 import type { CheckFact, HandoverFact, RehearsalReport } from './report.ts';
-import { freezeTable } from './report-text.ts';
+import { freezeTable, guideTable } from './report-text.ts';
 
 const inCell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -51,6 +52,8 @@ export function markdownOf(report: RehearsalReport): string {
         `${workload.refused} tries were refused and made again (${Object.entries(workload.refused_by_code)
           .map(([code, n]) => `${code}: ${n}`)
           .join(', ')}).`,
+    "## The guide's figures",
+    report.guide === null ? 'Not reached.' : guideMarkdown(report.guide),
     '## End',
     report.finalize === null
       ? 'Finalize was not reached.'
@@ -74,6 +77,11 @@ function failuresOf(report: RehearsalReport): string[] {
     ),
     ...(error === undefined ? [] : [`${error.code}: ${error.message}. ${error.fix}.`]),
   ];
+}
+
+function guideMarkdown(guide: GuideFigures): string {
+  const [head = [], ...lines] = guideTable(guide);
+  return table(head, lines);
 }
 
 function freezeMarkdown(report: RehearsalReport): string {

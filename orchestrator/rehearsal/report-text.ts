@@ -1,3 +1,4 @@
+import type { GuideFigures } from '../state/documents.ts';
 import type { Latency, RehearsalReport } from './report.ts';
 
 const ms = (value: number | null | undefined): string =>
@@ -31,6 +32,23 @@ export function freezeTable(report: RehearsalReport): string[][] {
         .map((v) => v ?? '–')
         .join(', '),
     ]),
+  ];
+}
+
+/** What the migration guide asks to be watched, the old tables beside the new ones; the first row is the head. */
+export function guideTable(guide: GuideFigures): string[][] {
+  const sides = (
+    what: string,
+    of: Readonly<Record<'blue' | 'green', number | null>>,
+    unit: (n: number) => string,
+  ) => [what, of.blue === null ? '–' : unit(of.blue), of.green === null ? '–' : unit(of.green)];
+  const took = guide.migration_seconds;
+  return [
+    ['figure', 'blue', 'green'],
+    ['in sync after', '', took === null ? '–' : `${took.toFixed(1)} s`],
+    sides('size of the database', guide.database_bytes, (n) => `${(n / 1e6).toFixed(1)} MB`),
+    sides("one user's settings read in", guide.query_seconds, (n) => `${(n * 1_000).toFixed(1)} ms`),
+    sides('writes refused in the transition', guide.refused_writes, String),
   ];
 }
 

@@ -1,6 +1,6 @@
 import type { ErrorDocument } from '../errors/failure.ts';
 import type { Side } from '../pg/side.ts';
-import type { GateDocument, HandoverDocument, StepDocument } from '../state/documents.ts';
+import type { GateDocument, GuideFigures, HandoverDocument, StepDocument } from '../state/documents.ts';
 import type { Difference } from './comparison/difference.ts';
 
 /**
@@ -24,6 +24,8 @@ export interface RehearsalReport {
   readonly workload: WorkloadFact | null;
   readonly handovers: readonly HandoverFact[];
   readonly checks: readonly CheckFact[];
+  /** What `status` said of the guide's figures before finalize, both sides with everything on them. */
+  readonly guide: GuideFigures | null;
   readonly finalize: FinalizeFact | null;
   /** How often the serving side changed, judged by acknowledged writes alone, and how often it was to (I4). */
   readonly serving_changes: { readonly proved: number; readonly handovers: number } | null;

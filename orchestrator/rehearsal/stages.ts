@@ -1,6 +1,6 @@
 import { type ErrorDocument, failure } from '../errors/failure.ts';
 import { otherSide, type Side } from '../pg/side.ts';
-import type { EndDocument, HandoverDocument } from '../state/documents.ts';
+import type { EndDocument, HandoverDocument, StatusDocument } from '../state/documents.ts';
 import { checkEnd, refusesWrites } from './check.ts';
 import {
   feltFreeze,
@@ -256,6 +256,7 @@ export async function finalize(scene: Scene): Promise<void> {
     'finalize',
     async () => {
       const parked = await stop.guard(scene.watch.parked());
+      book.guide = (await stop.guard(program.command<StatusDocument>('status'))).document?.guide ?? null;
       const ended = await stop.guard(
         program.command<EndDocument>(
           'finalize',

@@ -166,6 +166,7 @@ describe('orchestrate rehearse', () => {
       const markdown = await readFile(join(report, 'report.md'), 'utf8');
       expect(markdown).toContain('# Rehearsal: PASSED');
       expect(markdown).toMatch(/\| cutover 2 \| \d+ ms \|/);
+      expect(markdown).toMatch(/\| writes refused in the transition \| \d+ \| \d+ \|/);
       for (const text of [stdout, markdown, drill.notes()]) expect(text).not.toMatch(/postgres(ql)?:\/\//);
       expect(await left()).toEqual([]);
     },

@@ -113,6 +113,14 @@ export function sampleReport(failed = false): RehearsalReport {
       examples: [],
       quiet_seconds: 0.8,
     })),
+    guide: failed
+      ? null
+      : {
+          migration_seconds: 5.3,
+          database_bytes: { blue: 31_000_000, green: 24_500_000 },
+          query_seconds: { blue: 0.0011, green: 0.0016 },
+          refused_writes: { blue: 40, green: 21 },
+        },
     finalize: failed
       ? null
       : {

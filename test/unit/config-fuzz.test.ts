@@ -19,7 +19,7 @@ import { type Outcome, orchestrate } from '../support/in-process.ts';
 import { oneOf, type Random, seeded } from '../support/seeded.ts';
 
 const CASES = Number(process.env['ORCHESTRATE_FUZZ_CASES'] ?? 2_000);
-const COMMAND_LINES = Math.ceil(CASES / 10);
+const COMMAND_LINES = Math.ceil(CASES / 20);
 const SEED = Number(process.env['ORCHESTRATE_FUZZ_SEED'] ?? 1);
 const SECRET = 'hush-Zq7!vault';
 

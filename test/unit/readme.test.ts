@@ -44,7 +44,7 @@ const EXECUTED: Readonly<Record<string, string>> = {
   'drill terminal-3': 'test/e2e/readme.test.ts',
   docs: 'test/unit/readme.test.ts',
   chart: 'test/chart/chart.test.ts',
-  application: 'test/integration/package.test.ts, with the packed package',
+  application: 'test/faults/package.test.ts, with the packed package',
 };
 
 describe('generated sections', () => {
@@ -206,7 +206,7 @@ const TROUBLES: Readonly<Record<string, readonly [file: string, test: string]>> 
     'killed before, after and in any batch, and in the last pass, up goes on and ends right',
   ],
   'It waits, or the application does': [
-    'test/integration/guide-advice.test.ts',
+    'test/faults/guide-advice.test.ts',
     'status and migrate status name who waits for a lock on the tables, and whom for',
   ],
   'The org tables hold rows already': [
@@ -222,7 +222,7 @@ const TROUBLES: Readonly<Record<string, readonly [file: string, test: string]>> 
     'a row that came after 057 has no user: the account and the login say so',
   ],
   'It takes too long': [
-    'test/integration/plan-in-place.test.ts',
+    'test/faults/plan-in-place.test.ts',
     'counts, measures, and leaves everything as it was; indexes are advised by usage',
   ],
   'Back to where it was': [
