@@ -2,10 +2,11 @@ import { reasonOf } from './ask.ts';
 import type { Call, Command, Result } from './command.ts';
 import { confirm, YES } from './confirm.ts';
 import { end } from './ending.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const abort: Command = {
   name: 'abort',
-  describe: 'Undo everything, before the first handover was decided; blue stays in service',
+  describe: SUMMARIES.abort,
   flags: YES,
   options: ['source-schema', 'org-schema', 'timeout', 'reason'],
   examples: [['$0 abort --yes', 'exit 6: something could not be reached; run it again']],

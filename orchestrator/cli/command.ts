@@ -1,6 +1,7 @@
 import type { Settings } from '../config/settings.ts';
 import type { OptionName } from '../config/tree.ts';
 import type { Log } from '../log/log.ts';
+import type { CommandName } from './summaries.ts';
 import type { Terminal } from './terminal.ts';
 
 /** A flag of one command. Unlike an option of the configuration tree it has no variable and no place in a file. */
@@ -38,7 +39,7 @@ export type GivenOptions = Partial<Record<OptionName, unknown>>;
 
 /** One command: what the help says of it, and how it is carried out. */
 export interface Command {
-  readonly name: string;
+  readonly name: CommandName;
   readonly describe: string;
   /** A word after the command's name that has to be given. */
   readonly action?: { readonly choices: readonly string[]; readonly describe: string };

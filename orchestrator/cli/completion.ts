@@ -1,12 +1,13 @@
 import { OPTION_NAMES, optionOf } from '../config/tree.ts';
 import type { Call, Command, Result } from './command.ts';
 import type { CompletionDocument } from './documents.ts';
+import { SUMMARIES } from './summaries.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
 export const completion: Command = {
   name: 'completion',
-  describe: 'A script that completes commands and flags in your shell',
+  describe: SUMMARIES.completion,
   action: { choices: SHELLS, describe: 'Which shell' },
   flags: {},
   options: [],

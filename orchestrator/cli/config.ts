@@ -1,10 +1,11 @@
 import type { Origin } from '../config/settings.ts';
 import { environmentName, OPTION_NAMES, type OptionName } from '../config/tree.ts';
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const config: Command = {
   name: 'config',
-  describe: 'Check the configuration, or show what holds and where it comes from; no database is asked',
+  describe: SUMMARIES.config,
   action: { choices: ['validate', 'show'], describe: 'Check it, or show every option' },
   flags: {
     'json-schema': {

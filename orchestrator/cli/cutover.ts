@@ -1,10 +1,11 @@
 import type { Command } from './command.ts';
 import { YES } from './confirm.ts';
 import { HANDOVER_FLAGS, HANDOVER_OPTIONS, handOver } from './handover.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const cutover: Command = {
   name: 'cutover',
-  describe: 'Hand the writes over from blue to green, inside a bounded and verified freeze',
+  describe: SUMMARIES.cutover,
   flags: { ...HANDOVER_FLAGS, ...YES },
   options: HANDOVER_OPTIONS,
   examples: [

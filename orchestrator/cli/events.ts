@@ -2,10 +2,11 @@ import type { OrchestrateError } from '../errors/failure.ts';
 import { failure } from '../errors/failure.ts';
 import type { JournalEntry } from '../state/documents.ts';
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const events: Command = {
   name: 'events',
-  describe: 'The journal: everything the runner decided, with LSNs and times',
+  describe: SUMMARIES.events,
   flags: {
     follow: { kind: 'boolean', describe: 'Go on with what comes, until interrupted' },
     after: { kind: 'text', describe: 'Only entries after this one' },

@@ -5,9 +5,7 @@ import type { ErrorDocument } from '../errors/failure.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import type { Command, Result } from './command.ts';
 import { reportFailure, scrubbed } from './failure-report.ts';
-import { givenOptions } from './flags.ts';
-import { parseCommandLine } from './program.ts';
-import { progressLine } from './render/progress.ts';
+import { quickAnswer } from './root-help.ts';
 import { createTerminal, type Terminal, type TerminalOptions } from './terminal.ts';
 
 export interface World extends Omit<TerminalOptions, 'json'> {
@@ -24,6 +22,12 @@ export async function execute(args: readonly string[], world: World): Promise<nu
   // Before the settings are known, an error's form is what the command line or the variable asks for.
   let terminal = createTerminal({ ...world, json: asksForJson(args, world.environment) });
   try {
+    const quick = quickAnswer(args, terminal.columns);
+    if (quick !== undefined) {
+      terminal.write(`${quick}\n`);
+      return 0;
+    }
+    const { parseCommandLine } = await import('./program.ts');
     const parsed = await parseCommandLine(args, terminal.columns);
     if ('printed' in parsed) {
       terminal.write(`${parsed.printed}\n`);
@@ -31,7 +35,10 @@ export async function execute(args: readonly string[], world: World): Promise<nu
     }
     const { command, argv } = parsed;
     // Loaded only now: help and usage errors have to be quick.
-    const { loadSettings } = await import('../config/load.ts');
+    const [{ loadSettings }, { givenOptions }] = await Promise.all([
+      import('../config/load.ts'),
+      import('./flags.ts'),
+    ]);
     const given = givenOptions(argv);
     const flags = command.adapt?.(given) ?? given;
     const settings = loadSettings({ flags, environment: world.environment });
@@ -53,7 +60,10 @@ async function perform(
   // Of anything but the runner itself, a person wants the result and what went wrong, not the log.
   const quiet =
     settings.origins['log-level'] === 'default' && command.name !== 'run' && command.name !== 'worker';
-  const { createLogger } = await import('../log/logger.ts');
+  const [{ createLogger }, { progressLine }] = await Promise.all([
+    import('../log/logger.ts'),
+    import('./render/progress.ts'),
+  ]);
   const log = createLogger({
     format: settings.logFormat,
     level: quiet ? 'warn' : settings.logLevel,

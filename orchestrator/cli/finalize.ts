@@ -3,10 +3,11 @@ import { reasonOf } from './ask.ts';
 import type { Call, Command, Result } from './command.ts';
 import { confirm, YES } from './confirm.ts';
 import { end } from './ending.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const finalize: Command = {
   name: 'finalize',
-  describe: 'End the migration with the side that serves now; there is no revert after it',
+  describe: SUMMARIES.finalize,
   flags: {
     'release-blue': { kind: 'boolean', describe: "Open blue's closed fence too, when green serves" },
     'release-green': { kind: 'boolean', describe: "Open green's closed fence too, when blue serves" },

@@ -1,10 +1,11 @@
 import type { Call, Command, Result } from './command.ts';
 import { confirm, YES } from './confirm.ts';
 import { duration, wholeNumber } from './flag-values.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const migrate: Command = {
   name: 'migrate',
-  describe: 'The schema migrations of the organisational model, without a run',
+  describe: SUMMARIES.migrate,
   action: { choices: ['up', 'down', 'status'], describe: 'Apply, take back, or list' },
   flags: {
     to: {

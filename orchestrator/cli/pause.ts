@@ -1,9 +1,10 @@
 import type { Command } from './command.ts';
 import { setPaused } from './pausing.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const pause: Command = {
   name: 'pause',
-  describe: 'Hold copy and sweeps; sync goes on',
+  describe: SUMMARIES.pause,
   flags: {},
   options: ['timeout', 'reason'],
   examples: [["$0 pause --reason 'reports run until six'", 'the copy ends its chunks and waits']],

@@ -1,9 +1,10 @@
 import type { Call, Command, Result } from './command.ts';
 import { wholeNumber } from './flag-values.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const plan: Command = {
   name: 'plan',
-  describe: 'What a run would create, move and remove, with these settings, and how long the copy takes',
+  describe: SUMMARIES.plan,
   flags: {
     sql: { kind: 'boolean', describe: 'With the SQL that the mapping derives' },
     'in-place': {

@@ -1,8 +1,9 @@
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const preflight: Command = {
   name: 'preflight',
-  describe: 'Check both databases, change nothing, report every finding',
+  describe: SUMMARIES.preflight,
   flags: {},
   options: ['source-schema', 'org-schema', 'copy-workers', 'backup-confirmed'],
   examples: [['$0 preflight --json', 'the findings as a document']],

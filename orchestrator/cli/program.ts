@@ -5,6 +5,7 @@ import { failure, OrchestrateError } from '../errors/failure.ts';
 import type { Command } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { commandFlags, optionFlags } from './flags.ts';
+import { EPILOGUE, helpWidth, USAGE } from './root-help.ts';
 import { packageVersion } from './version.ts';
 
 /** What the command line asks for: a command with its flags, or nothing, when help or the version was printed. */
@@ -48,7 +49,7 @@ function configure(
 ): Argv {
   program
     .scriptName('orchestrate')
-    .usage('$0 <command>\n\nBlue-green PostgreSQL migration: copy, sync, verify, cut over, and back.')
+    .usage(USAGE)
     .parserConfiguration({
       'camel-case-expansion': false,
       'dot-notation': false,
@@ -57,7 +58,7 @@ function configure(
       'boolean-negation': false,
     })
     .locale('en')
-    .wrap(Math.max(60, Math.min(100, columns)))
+    .wrap(helpWidth(columns))
     .exitProcess(false)
     .showHelpOnFail(false)
     .recommendCommands()
@@ -66,9 +67,7 @@ function configure(
     .help()
     .alias('help', 'h')
     .version(packageVersion())
-    .epilogue(
-      'Every option can stand in the environment (ORCHESTRATE_MAX_LAG) or in the file of --config (max-lag).',
-    )
+    .epilogue(EPILOGUE)
     .fail((message: string | null, error: Error | undefined) => {
       throw error ?? new Error(message ?? 'the command line cannot be read');
     });

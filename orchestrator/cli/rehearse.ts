@@ -1,9 +1,10 @@
 import type { Call, Command, Result } from './command.ts';
 import { duration, wholeNumber } from './flag-values.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const rehearse: Command = {
   name: 'rehearse',
-  describe: 'The whole journey with a writing application: copy, sync, cutover, revert, cutover, finalize',
+  describe: SUMMARIES.rehearse,
   flags: {
     embedded: { kind: 'boolean', describe: 'On two servers of its own (the default when no URLs are given)' },
     users: { kind: 'text', describe: 'Rows to begin with; 23000 unless given' },

@@ -1,8 +1,9 @@
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const run: Command = {
   name: 'run',
-  describe: 'Do the work: prepare, copy, build, sync, sweep; carry out what other commands ask for',
+  describe: SUMMARIES.run,
   flags: {
     'no-wait': { kind: 'boolean', describe: 'End with 7 at once when another runner holds the lease' },
   },

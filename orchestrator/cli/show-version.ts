@@ -1,9 +1,10 @@
 import type { Command } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 import { packageVersion } from './version.ts';
 
 export const version: Command = {
   name: 'version',
-  describe: 'The version of this program and of Node.js',
+  describe: SUMMARIES.version,
   flags: {},
   options: [],
   examples: [['$0 version --json', 'for a script']],

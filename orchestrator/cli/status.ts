@@ -2,12 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { OrchestrateError } from '../errors/failure.ts';
 import type { StatusDocument } from '../state/documents.ts';
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 const EVERY_MS = 2_000;
 
 export const status: Command = {
   name: 'status',
-  describe: 'Where the migration is, who serves, how far behind, and what to do next',
+  describe: SUMMARIES.status,
   flags: { watch: { kind: 'boolean', describe: 'Again every two seconds, until interrupted' } },
   options: ['source-schema', 'org-schema', 'freeze-budget', 'max-lag', 'max-sweep-age', 'accept-parked'],
   examples: [

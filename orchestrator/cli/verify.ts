@@ -1,10 +1,11 @@
 import type { VerifyDocument } from '../state/documents.ts';
 import { ask, reasonOf } from './ask.ts';
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const verify: Command = {
   name: 'verify',
-  describe: 'Compare both sides anew, completely, at one LSN: 0 clean, 3 differences',
+  describe: SUMMARIES.verify,
   flags: {
     repair: { kind: 'boolean', describe: 'Derive keys that differ anew from the serving side' },
     guide: {

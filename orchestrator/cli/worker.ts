@@ -1,8 +1,9 @@
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const worker: Command = {
   name: 'worker',
-  describe: 'Help a runner to copy, from here: takes chunks until none is left',
+  describe: SUMMARIES.worker,
   flags: {},
   options: [
     'source-schema',

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { parseDocument } from 'yaml';
+import { createRequire } from 'node:module';
 import type { Problem } from './problem.ts';
 
 /** Larger than any configuration; a wrong path should not read a database dump into memory. */
@@ -25,6 +25,8 @@ export function readConfigFile(path: string): { values: Record<string, unknown> 
       'check the path given to --config',
     );
   }
+  // Loaded only when there is a file: most commands have none to read.
+  const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
   const document = parseDocument(text, { prettyErrors: false, logLevel: 'silent', uniqueKeys: true });
   const first = document.errors[0];
   if (first !== undefined) {

@@ -1,4 +1,4 @@
-import { pino } from 'pino';
+import { createRequire } from 'node:module';
 import type { Log, Progress } from './log.ts';
 import { printable, scrub } from './redact.ts';
 
@@ -27,6 +27,8 @@ export function createLogger(options: LoggerOptions): Log {
 }
 
 function jsonLog(options: LoggerOptions, write: (line: string) => void): Log {
+  // Loaded only for those who want it: every other command is quicker without.
+  const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
   const logger = pino(
     {
       level: options.level,

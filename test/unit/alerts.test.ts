@@ -69,7 +69,7 @@ describe('the alerts', () => {
     expect(sections.map((s) => s.split('\n')[0])).toEqual(SECTIONS);
     expect(sections.filter((s) => s.split('\n').slice(1).join('').trim() === '')).toEqual([]);
     const named = [...text.matchAll(/`orchestrate ([a-z]+)/g)].map((m) => m[1] ?? '');
-    const known = new Set(COMMANDS.map((c) => c.name));
+    const known = new Set<string>(COMMANDS.map((c) => c.name));
     expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
