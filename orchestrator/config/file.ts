@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import type * as Yaml from 'yaml';
 import type { Problem } from './problem.ts';
 
 /** Larger than any configuration; a wrong path should not read a database dump into memory. */
@@ -26,7 +27,7 @@ export function readConfigFile(path: string): { values: Record<string, unknown> 
     );
   }
   // Loaded only when there is a file: most commands have none to read.
-  const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
+  const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof Yaml;
   const document = parseDocument(text, { prettyErrors: false, logLevel: 'silent', uniqueKeys: true });
   const first = document.errors[0];
   if (first !== undefined) {

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type * as Pino from 'pino';
 import type { Log, Progress } from './log.ts';
 import { printable, scrub } from './redact.ts';
 
@@ -28,7 +29,7 @@ export function createLogger(options: LoggerOptions): Log {
 
 function jsonLog(options: LoggerOptions, write: (line: string) => void): Log {
   // Loaded only for those who want it: every other command is quicker without.
-  const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
+  const { pino } = createRequire(import.meta.url)('pino') as typeof Pino;
   const logger = pino(
     {
       level: options.level,
