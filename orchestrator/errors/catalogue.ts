@@ -180,17 +180,22 @@ export const CATALOGUE = {
   CUT_MISSED: entry(
     1,
     'the stream had already passed the position to cut at',
-    'nothing: it is tried again',
+    'the same command again; orchestrate run does so by itself',
     'transient',
   ),
   NOT_VISIBLE: entry(
     1,
     'a streamed commit is not visible to queries yet',
-    'nothing: it is tried again',
+    'the same command again; orchestrate run does so by itself',
     'transient',
   ),
   // databases
-  TRANSIENT: entry(1, 'a database refused for a passing reason', 'nothing: it is tried again', 'transient'),
+  TRANSIENT: entry(
+    1,
+    'a database refused for a passing reason',
+    'the same command again; orchestrate run does so by itself',
+    'transient',
+  ),
   COMMIT_REFUSED: entry(1, 'the server turned a commit into a rollback', 'orchestrate run', 'transient'),
   LOCK_TIMEOUT: entry(
     1,

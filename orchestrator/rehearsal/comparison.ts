@@ -129,8 +129,8 @@ type ColumnDigests = { readonly id: string; readonly home: string } & Readonly<R
 const digestsOf = (rows: string): string => `
   SELECT id::text AS id, home, ${FACT_COLUMNS.map((c) => `${digestSql(c)} AS ${c}`).join(', ')}
   FROM (${rows}) AS source
-  WHERE id = ANY ($1::integer[])
-  ORDER BY id`;
+  WHERE source.id = ANY ($1::integer[])
+  ORDER BY source.id`;
 
 /** Rows without a mapped user that are not owed one: no key, or a key that another row has. */
 const KEYLESS_OR_SHARED = `

@@ -61,11 +61,11 @@ export async function claimRequest(
   const { rows } = await green.query<ClaimedRequest>(
     `UPDATE orchestrator.request AS r SET status = 'claimed'
      WHERE r.id = (
-       SELECT id FROM orchestrator.request
-       WHERE migration = $1 AND status = 'pending' AND epoch >= $2 AND expires_at > clock_timestamp() AND NOT cancel
+       SELECT w.id FROM orchestrator.request AS w
+       WHERE w.migration = $1 AND w.status = 'pending' AND w.epoch >= $2 AND w.expires_at > clock_timestamp() AND NOT w.cancel
          -- A zombie's inbox takes nothing of the runner that came after it.
          AND EXISTS (SELECT FROM orchestrator.side AS s WHERE s.migration = $1 AND s.epoch = $3)
-       ORDER BY id
+       ORDER BY w.id
        LIMIT 1
        FOR UPDATE SKIP LOCKED)
      RETURNING r.id::text, r.command, r.options`,

@@ -60,11 +60,11 @@ const entryOf = (
 ];
 
 const READ = `
-  SELECT id::text, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
-         epoch::text, generation::text, event, detail, by
-  FROM orchestrator.journal
-  WHERE migration = $1 AND id > $2
-  ORDER BY id
+  SELECT j.id::text, to_char(j.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
+         j.epoch::text, j.generation::text, j.event, j.detail, j.by
+  FROM orchestrator.journal AS j
+  WHERE j.migration = $1 AND j.id > $2
+  ORDER BY j.id
   LIMIT 500`;
 
 /** @returns up to 500 entries after `after`, oldest first. */

@@ -5,10 +5,10 @@ import { HIGHEST, LOWEST, type Scope } from './scope.ts';
 
 /** Where the next chunk ends: after `$2` rows of the serving side from `$1` on, whatever gaps the ids have. */
 const boundSql = (r: Relations, serving: Side) => `
-  SELECT "id"::text AS id
-  FROM ${serving === 'blue' ? r.userSettings : r.user}
-  WHERE "id" >= $1::bigint
-  ORDER BY "id"
+  SELECT t."id"::text AS id
+  FROM ${serving === 'blue' ? r.userSettings : r.user} AS t
+  WHERE t."id" >= $1::bigint
+  ORDER BY t."id"
   OFFSET $2
   LIMIT 1`;
 

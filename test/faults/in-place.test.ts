@@ -178,6 +178,25 @@ it('the time at work has everything that a batch waits for', async () => {
   expect(in_place?.busy_seconds).toBeGreaterThan(0.6);
 });
 
+it('a row that hangs in the air, written while the foreign keys are aside, is named by its key and stops 057', async () => {
+  const killed = await migrateProcess(pair, ['up', '--batch-size', '250'], {
+    ORCHESTRATE_FAILPOINT: 'batch.after:crash:2',
+  });
+  expect(killed.ended).toBe('SIGKILL');
+  await execute(
+    pair.blue.urls.owner,
+    'INSERT INTO org_user (org_id, user_id, role_id) VALUES (987654, 1, 1)',
+  );
+  const ended = await migrate('up');
+  expect([ended.exit, ended.json<{ error: ErrorDocument }>().error]).toMatchObject([
+    3,
+    { code: 'MIGRATION_REFUSED', expected: expect.stringMatching(/^rows of org_user that \S+ allows$/) },
+  ]);
+  await execute(pair.blue.urls.owner, 'DELETE FROM org_user WHERE org_id = 987654');
+  expect(await changed('up')).toEqual([NAMES[1]]);
+  expect((await compareInPlace(pair.blue.urls.superuser)).differences).toEqual([]);
+});
+
 it('two at once do everything once', async () => {
   const ended = await Promise.all([1, 2].map(() => migrateProcess(pair, ['up', '--batch-size', '100'])));
   expect(ended.map((e) => e.ended)).toEqual(['0', '0']);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sweepPhase } from '../../orchestrator/phases/sweep.ts';
 import { copyRows, makeUsers, settleTable, withTextSession } from '../../orchestrator/rehearsal/generator.ts';
 import { makeZoo } from '../../orchestrator/rehearsal/value-zoo.ts';
+import { Chunks } from '../../orchestrator/verify/chunks.ts';
 import { compareScope } from '../../orchestrator/verify/compare.ts';
 import { comparison } from '../../orchestrator/verify/comparison.ts';
 import { agreeOnHash, HASHES } from '../../orchestrator/verify/hash.ts';
@@ -49,6 +50,28 @@ async function sweptOnce(): Promise<StillApplier> {
   applier.delta.add([77]);
   return applier;
 }
+
+it('chunks follow the numbers, not their text: each has the rows that were asked for', async () => {
+  await withClient(pair.blue.urls.sync, async (client) => {
+    const chunks = new Chunks(client, ctx.relations, 'blue', 100);
+    const counts: number[] = [];
+    let lower = LOWEST;
+    for (let scope = await chunks.next(); scope !== undefined; scope = await chunks.next()) {
+      if (scope.kind !== 'range') throw new Error('a chunk that is no range');
+      expect(scope.lower).toBe(lower);
+      expect(scope.upper).toBeGreaterThan(lower);
+      lower = scope.upper;
+      const { rows: counted } = await client.query<{ n: number }>(
+        'SELECT count(*)::integer AS n FROM user_settings WHERE id >= $1::bigint AND id < $2::bigint',
+        [scope.lower.toString(), scope.upper.toString()],
+      );
+      counts.push(counted[0]?.n ?? -1);
+    }
+    expect(lower).toBe(HIGHEST);
+    expect(counts.slice(0, -1)).toEqual(Array.from({ length: counts.length - 1 }, () => 100));
+    expect(counts.length).toBeGreaterThan(9);
+  });
+});
 
 it('a worker that loses its sessions opens new ones on the same picture', async () => {
   const applier = await sweptOnce();
