@@ -1,5 +1,7 @@
 import type { Writable } from 'node:stream';
 
+import { wrap } from './wrap.ts';
+
 type Stream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
 /** Where a command writes: results on stdout, everything else on stderr, and what both are able to show. */
@@ -99,6 +101,9 @@ export function createTerminal(options: TerminalOptions): Terminal {
     kept = line;
     put(stderr, deaf, `${CLEAR_LINE}${line === null ? '' : fitting(line)}`);
   };
+  // Elsewhere a line is a line, whatever its length: somebody searches in it.
+  const broken = (stream: Stream, text: string): string =>
+    stream.isTTY === true && !json ? wrap(text, stream.columns ?? 80) : text;
   const put = (stream: Stream, gone: AbortSignal, text: string): void => {
     if (!gone.aborted && !stream.destroyed) stream.write(text);
   };
@@ -109,7 +114,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
     out: style(mayColour(stdout, environment)),
     err: style(mayColour(stderr, environment)),
     columns: stdout.columns ?? 80,
-    write: (text) => put(stdout, unread, text),
+    write: (text) => put(stdout, unread, broken(stdout, text)),
     document(document) {
       if (written || followed) return;
       written = true;
@@ -126,13 +131,20 @@ export function createTerminal(options: TerminalOptions): Terminal {
     },
     redraw(text) {
       followed = true;
-      put(stdout, unread, stdout.isTTY === true ? `\u001b[H\u001b[2J${text}\n` : `${text}\n\n`);
+      put(
+        stdout,
+        unread,
+        stdout.isTTY === true ? `\u001b[H\u001b[2J${broken(stdout, text)}\n` : `${text}\n\n`,
+      );
     },
     get followed() {
       return followed;
     },
     sticky: canKeep ? keep : undefined,
-    note: (line) => put(stderr, deaf, kept === null ? `${line}\n` : `${CLEAR_LINE}${line}\n${fitting(kept)}`),
+    note(text) {
+      const line = broken(stderr, text);
+      put(stderr, deaf, kept === null ? `${line}\n` : `${CLEAR_LINE}${line}\n${fitting(kept)}`);
+    },
     unread,
   };
 }

@@ -15,7 +15,7 @@ const known = {
 describe('the line of a copy', () => {
   it('tells rows, bytes, rate and what is left', () => {
     expect(progressLine(known)).toBe(
-      'copying  ████████░░░░░░░░░░░░ 41 %  412.0k of 1.0M rows  193 MB  81.2k rows/s  1m07s left',
+      'copying  ████░░░░░░ 41 %  412.0k of 1.0M rows  193 MB  81.2k/s  1m07s left',
     );
   });
 

@@ -31,5 +31,8 @@ function fact(name: string, value: unknown): string {
   }
   if (typeof value === 'number' && name.endsWith('_seconds')) return seconds(value);
   if (value === null || value === undefined) return UNKNOWN;
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  if (typeof value !== 'object') return String(value as string | number | boolean);
+  return Object.entries(value)
+    .map(([part, of]) => `${part.replaceAll('_', ' ')} ${typeof of === 'string' ? of : JSON.stringify(of)}`)
+    .join(', ');
 }

@@ -1,7 +1,7 @@
 import type { Progress } from '../../log/log.ts';
 import { bar, bytes, compact, duration } from './format.ts';
 
-const BAR_COLUMNS = 20;
+const BAR_COLUMNS = 10;
 
 /** @returns one line for a terminal: a bar where the end is known, then rows, bytes, rate and what is left. */
 export function progressLine(state: Progress): string {
@@ -12,7 +12,7 @@ export function progressLine(state: Progress): string {
     ...(part === null ? [] : [`${bar(part, BAR_COLUMNS)} ${Math.floor(part * 100)} %`]),
     `${compact(rowsDone)}${rowsExpected === null ? '' : ` of ${compact(rowsExpected)}`} rows`,
     bytes(state.bytes),
-    ...(rate === null ? [] : [`${compact(Math.round(rate))} rows/s`]),
+    ...(rate === null ? [] : [`${compact(Math.round(rate))}/s`]),
     ...(etaSeconds === null ? [] : [`${duration(etaSeconds)} left`]),
   ].join('  ');
 }

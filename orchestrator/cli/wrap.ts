@@ -1,0 +1,42 @@
+/** Colours and the like, which take no room. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
+const ESCAPE = /\u001b\[[0-9;]*m/g;
+
+/** What stands before the text of a line: marks, numbers, a word and the gap behind it. Further lines begin below it. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: colours may stand in it
+const HEAD = /^(?:\u001b\[[0-9;]*m|[ ✓✗!?]|\d+ |(?:[\w.:(),-]+ )*[\w.:(),-]+ {2,})*/;
+
+/** A deeper beginning would leave too little room. */
+const DEEPEST = 34;
+
+const widthOf = (text: string): number => text.replaceAll(ESCAPE, '').length;
+
+/**
+ * Breaks lines at spaces so that none is wider than a terminal. A word without a space in it, such as a path or a
+ * position, stays whole: it is there to be copied.
+ */
+export function wrap(text: string, columns: number): string {
+  return text
+    .split('\n')
+    .map((line) => (widthOf(line) <= columns ? line : broken(line, columns)))
+    .join('\n');
+}
+
+function broken(line: string, columns: number): string {
+  const head = HEAD.exec(line)?.[0] ?? '';
+  const deep = widthOf(head);
+  const indent = ' '.repeat(deep > DEEPEST ? 4 : deep);
+  const lines: string[] = [];
+  let current = head;
+  let empty = true;
+  for (const word of line.slice(head.length).split(/(?<=\S)(?= )/)) {
+    if (!empty && widthOf(current) + widthOf(word) > columns) {
+      lines.push(current.trimEnd());
+      current = indent;
+      empty = true;
+    }
+    current += empty ? word.trimStart() : word;
+    empty = false;
+  }
+  return [...lines, current].join('\n');
+}
