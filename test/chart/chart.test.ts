@@ -163,6 +163,19 @@ describe.skipIf(found === undefined)('the chart', () => {
     );
   });
 
+  it('a rehearsal on the databases has a login of the application, or is refused', () => {
+    const values = { rehearsal: { enabled: true, embedded: false, iterations: 3 } };
+    expect(render(path, values).output).toContain('a login of its own');
+    const application = { existingSecret: 'application' };
+    const objects = rendered({ rehearsal: { ...values.rehearsal, application } });
+    const pod = podsOf(objects).find((p) => p.containers[0]?.args[0] === 'rehearse');
+    const args = pod?.containers[0]?.args.join(' ');
+    expect(args).toContain('--iterations 3');
+    expect(args).toContain('--green-app-url-file /run/secrets/orchestrate/application/green-url');
+    expect(args).not.toContain('--embedded');
+    expect(JSON.stringify(pod)).toContain('"secretName":"application"');
+  });
+
   it('a rehearsal is refused in production', () => {
     const values = { rehearsal: { enabled: true }, config: { environment: 'production' } };
     expect(render(path, values)).toMatchObject({ ok: false, output: expect.stringContaining('refused') });

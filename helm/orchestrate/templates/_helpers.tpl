@@ -132,7 +132,7 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* The pod of everything that is not the runner: dict "root" $ "args" list "token" bool */}}
+{{/* The pod of everything that is not the runner: dict "root" $ "args" list "token" bool, perhaps "application" name of a Secret */}}
 {{- define "orchestrate.oneShot" -}}
 restartPolicy: Never
 enableServiceLinks: false
@@ -159,8 +159,20 @@ containers:
       {{- toYaml .root.Values.resources | nindent 6 }}
     volumeMounts:
       {{- include "orchestrate.mounts" .root | nindent 6 }}
+      {{- if .application }}
+      - name: application
+        mountPath: /run/secrets/orchestrate/application
+        readOnly: true
+      {{- end }}
 volumes:
   {{- include "orchestrate.volumes" .root | nindent 2 }}
+  {{- with .application }}
+  - name: application
+    secret:
+      secretName: {{ . }}
+      # 0440, for the group of the pod
+      defaultMode: 288
+  {{- end }}
 {{- with .root.Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}

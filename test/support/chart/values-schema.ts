@@ -107,6 +107,9 @@ export function valuesSchema(): Schema {
       commands: exactly({ enabled: flag }),
       rehearsal: exactly({
         enabled: flag,
+        embedded: flag,
+        application: exactly({ existingSecret: name, blueKey: text, greenKey: text }),
+        iterations: whole(1, 100),
         schedule: { ...text, minLength: 9 },
         users: whole(1, 100_000_000),
         rate: whole(0, 100_000),
