@@ -21,6 +21,13 @@ export function endpointOf(settings: Pick<Settings, 'urls'>, side: Side): Endpoi
   return parseEndpoint(side, source.kind === 'url' ? source.url.reveal() : readUrl(side, source.path));
 }
 
+/** The URL itself, with its password: for a file or the environment of a child, never for a log. */
+export function urlOf(settings: Pick<Settings, 'urls'>, side: Side): string {
+  endpointOf(settings, side);
+  const source = settings.urls[side];
+  return source?.kind === 'url' ? source.url.reveal() : readUrl(side, source?.path ?? '');
+}
+
 /** The connections of both sides, as they are configured at this moment. @throws OrchestrateError CONFIG_INVALID */
 export function endpointsOf(settings: Pick<Settings, 'urls'>): Readonly<Record<Side, Endpoint>> {
   const found: Partial<Record<Side, Endpoint>> = {};

@@ -7,6 +7,7 @@ import type {
   HandoverFact,
   LagSample,
   RehearsalReport,
+  RestoredFact,
   RowsFact,
   StageFact,
 } from './report.ts';
@@ -35,6 +36,7 @@ export class Book {
   chart: ChartFact | null = null;
   guide: RehearsalReport['guide'] = null;
   finalize: FinalizeFact | null = null;
+  restored: RestoredFact | null = null;
   servingChanges: RehearsalReport['serving_changes'] = null;
 
   constructor(telling: Telling) {
@@ -57,7 +59,7 @@ export class Book {
       if (ended !== undefined) this.stages.push({ stage, seconds, note: ended });
       this.#telling.live?.('');
       this.#telling.note(
-        ` ${ok ? '✓' : '✗'} ${stage.padEnd(18)} ${(ended ?? 'stopped').padEnd(78)} ${seconds.toFixed(1).padStart(6)} s`,
+        ` ${ok ? '✓' : '✗'} ${stage.padEnd(18)} ${seconds.toFixed(1).padStart(6)} s  ${ended ?? 'stopped'}`,
       );
     }
   }

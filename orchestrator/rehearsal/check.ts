@@ -1,7 +1,7 @@
-import pg from 'pg';
 import type { Side } from '../pg/side.ts';
 import { checkPromises } from './comparison/promises.ts';
 import { compareSides } from './comparison.ts';
+import { openSession } from './connection.ts';
 import { type Facts, foldFacts } from './ledger/facts.ts';
 import { readLedger } from './ledger.ts';
 import type { Scene } from './scene.ts';
@@ -116,9 +116,7 @@ async function drained({ watch, stop }: Scene, serving: Side): Promise<void> {
 
 /** @returns whether the application's role is refused with the fence's SQLSTATE. */
 export async function refusesWrites({ pair }: Pick<Scene, 'pair'>, side: Side): Promise<boolean> {
-  const client = new pg.Client({ connectionString: pair.urls[side].app });
-  client.on('error', () => undefined);
-  await client.connect();
+  const client = await openSession(pair.urls[side].app, 'application');
   try {
     await client.query(TOUCH[side]);
     return false;

@@ -1,9 +1,10 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { rememberUrl } from '../log/redact.ts';
 import { SIDES, type Side } from '../pg/side.ts';
+import { openSession } from './connection.ts';
 import { type RoleDatabase, setUpDatabase } from './embedded/roles.ts';
 import { type EmbeddedServer, type Major, startServer } from './embedded/server.ts';
 import { Watchdog } from './embedded/watchdog.ts';
@@ -70,10 +71,7 @@ export async function openEmbeddedPair(majors: Readonly<Record<Side, Major>>): P
   }
 }
 
-/** A session of the superuser, for looking at what the program itself is not asked about. */
+/** A session of the superuser, or where that is not ours of the sync role, for looking at what the program itself is not asked about. */
 export async function openLook(url: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: url, application_name: 'orchestrate/rehearsal look' });
-  client.on('error', () => undefined);
-  await client.connect();
-  return client;
+  return openSession(url, 'orchestrate/rehearsal look');
 }

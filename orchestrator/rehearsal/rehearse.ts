@@ -4,12 +4,14 @@ import { asFailure } from '../errors/as-failure.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
 import type { Log } from '../log/log.ts';
 import { scrub } from '../log/redact.ts';
+import { endpointsOf } from '../pg/endpoints.ts';
 import { otherSide, type Side } from '../pg/side.ts';
 import { Book } from './book.ts';
 import { check } from './check.ts';
 import { acceptedParked, environmentOf, type Scale } from './configuration.ts';
 import { freePort } from './embedded/port.ts';
 import { openEmbeddedPair, type Pair } from './embedded-pair.ts';
+import { disturb, type Fault } from './fault.ts';
 import { loadUsers, withTextSession } from './generator.ts';
 import { chartOf } from './ledger/series.ts';
 import { readTimeline, servingChanges } from './ledger/timing.ts';
@@ -17,12 +19,15 @@ import { Ledger, readLedger } from './ledger.ts';
 import { findOnPath, startPooler } from './pooler.ts';
 import { refuseProduction, refuseProductionDatabases } from './production.ts';
 import { ownProgram, Program } from './program.ts';
-import type { RehearsalReport } from './report.ts';
-import { reportOf, workloadFact } from './report-document.ts';
+import type { IterationFact, RehearsalReport } from './report.ts';
+import { HANDOVERS, HANDOVERS_AND_BACK, iterationOf, reportOf, workloadFact } from './report-document.ts';
 import { writeReport } from './report-files.ts';
 import type { BeforeCheck, Scene } from './scene.ts';
 import { createSourceTable } from './source-table.ts';
 import { becomeReady, finalize, handOver, passGates, probe, soak, watchOver } from './stages.ts';
+import { restore } from './staging/restore.ts';
+import { finalizeOnBlue } from './staging/staging-end.ts';
+import { type AppUrlFiles, openStagingPair, type StagingPair } from './staging/staging-pair.ts';
 import { Stop } from './stop.ts';
 import { Watch } from './watch.ts';
 import { startWorkload } from './workload.ts';
@@ -41,7 +46,15 @@ export interface RehearseOptions extends Scale {
   /** The program that is rehearsed; default: this package's own, as it is built. */
   readonly program?: string;
   readonly beforeCheck?: BeforeCheck;
+  /** Rounds of the whole journey; 1 unless given. The first that does not pass is the last. */
+  readonly iterations?: number;
+  /** Done to the program before each handover; nothing unless given. */
+  readonly fault?: Fault;
+  /** On given databases: files with the application's own URLs. */
+  readonly appUrlFiles?: AppUrlFiles;
 }
+
+type Round = RehearseOptions & { readonly pgbouncer: string | undefined };
 
 const MAJORS = { blue: 15, green: 18 } as const;
 const CLIENTS = 8;
@@ -63,7 +76,31 @@ export async function rehearse(
 ): Promise<{ exit: number; report: RehearsalReport }> {
   refuseProduction(settings);
   const pgbouncer = settings.traffic.driver === 'pgbouncer' ? poolerProgram(options) : undefined;
-  if (!options.embedded) await refuseUrls(settings);
+  const embedded = options.embedded || (settings.urls.blue === null && settings.urls.green === null);
+  if (!embedded) await refuseUrls(settings, options);
+  const round = { ...options, pgbouncer, embedded };
+  const iterations: IterationFact[] = [];
+  for (let n = 1; ; n += 1) {
+    if (n > 1) options.note(`round ${n} of ${options.iterations ?? 1}`);
+    const { exit, report, pair } = await rehearseOnce(settings, round, n, log);
+    iterations.push(iterationOf(report, n));
+    const whole = { ...report, iterations };
+    try {
+      await writeReport(options.reportDirectory, whole, pair);
+    } finally {
+      await pair?.close();
+    }
+    if (exit !== 0 || n >= (options.iterations ?? 1)) return { exit, report: whole };
+  }
+}
+
+/** @returns the report, and the pair that the caller has to close. */
+async function rehearseOnce(
+  settings: Settings,
+  options: Round,
+  round: number,
+  log: Log,
+): Promise<{ exit: number; report: RehearsalReport; pair: Pair | undefined }> {
   const startedAt = new Date();
   const began = performance.now();
   const book = new Book(options);
@@ -71,48 +108,68 @@ export async function rehearse(
   let pair: Pair | undefined;
   let error: OrchestrateError | undefined;
   try {
-    pair = await book.stage(
-      'servers',
-      () => openEmbeddedPair(MAJORS),
-      ({ versions }) => `PostgreSQL ${versions.blue} and ${versions.green}, three roles each`,
-    );
+    const staging = options.embedded ? undefined : await openGiven(settings, options, book);
+    pair = staging ?? (await openOwn(book));
     book.servers = pair.versions;
-    await perform(settings, { ...options, pgbouncer }, pair, book, stop, began, log);
+    const seed = options.embedded ? options.seed : `${options.seed}/${round}/staging`;
+    await perform(settings, { ...options, seed }, { pair, staging }, book, stop, began, log);
   } catch (thrown) {
     error = asFailure(thrown);
     log.error({ code: error.code }, 'the rehearsal has stopped');
   }
-  try {
-    const report = reportOf(settings, options, book, { startedAt, began }, error);
-    await writeReport(options.reportDirectory, report, pair);
-    return { exit: report.exit, report };
-  } finally {
-    await pair?.close();
-  }
+  const report = reportOf(settings, options, book, { startedAt, began }, error);
+  return { exit: report.exit, report, pair };
 }
 
-async function refuseUrls(settings: Settings): Promise<void> {
-  if (settings.urls.blue === null && settings.urls.green === null) return;
+const openOwn = (book: Book): Promise<Pair> =>
+  book.stage(
+    'servers',
+    () => openEmbeddedPair(MAJORS),
+    ({ versions }) => `PostgreSQL ${versions.blue} and ${versions.green}, three roles each`,
+  );
+
+const openGiven = (settings: Settings, options: Round, book: Book): Promise<StagingPair> =>
+  book.stage(
+    'databases',
+    () => openStagingPair(settings, options.appUrlFiles ?? {}),
+    ({ versions, before }) =>
+      `PostgreSQL ${versions.blue} and ${versions.green}, ${before.blue.size + before.green.size} facts kept for the end`,
+  );
+
+async function refuseUrls(settings: Settings, options: RehearseOptions): Promise<void> {
+  const refuse = (message: string, expected: string, fix: string): never => {
+    throw failure('CONFIG_INVALID', { message, expected, found: 'URLs of databases', fix });
+  };
+  if (options.oldAppOnGreen === true || settings.traffic.driver !== 'none' || settings.compatView)
+    refuse(
+      'that can only be rehearsed on servers of its own',
+      '--traffic none, without --old-app-on-green and --compat-view',
+      'orchestrate rehearse --embedded …',
+    );
+  if (settings.schemas.source !== 'public' || settings.schemas.org !== 'public')
+    refuse(
+      'other schemas cannot be rehearsed',
+      '--source-schema public --org-schema public',
+      'leave them out',
+    );
+  endpointsOf(settings);
   await refuseProductionDatabases(settings);
-  throw failure('CONFIG_INVALID', {
-    message: 'rehearsals on databases given by URL are not supported yet',
-    expected: 'no URLs, or --embedded',
-    found: 'URLs of databases',
-    fix: 'orchestrate rehearse --embedded',
-  });
 }
 
 /** The rehearsal itself; its children and sessions have ended when it returns, whichever way. */
 async function perform(
   settings: Settings,
-  options: RehearseOptions & { readonly pgbouncer: string | undefined },
-  pair: Pair,
+  options: Round,
+  { pair, staging }: { readonly pair: Pair; readonly staging: StagingPair | undefined },
   book: Book,
   stop: Stop,
   began: number,
   log: Log,
 ): Promise<void> {
   const ending: (() => Promise<unknown>)[] = [];
+  let program: Program | undefined;
+  const made = { lastId: 0 };
+  const ledgerFile = join(pair.directory, 'ledger.jsonl');
   try {
     const metricsPort = await freePort();
     const oldAppOnGreen = options.oldAppOnGreen === true;
@@ -135,21 +192,23 @@ async function perform(
           }),
     };
     const told: { serving: Side } = { serving: 'blue' };
-    const program = new Program(options.program ?? ownProgram(), environment, pair.directory);
-    ending.push(() => program.stop());
-    book.version = await stop.guard(program.version());
+    const driven = new Program(options.program ?? ownProgram(), environment, pair.directory);
+    program = driven;
+    ending.push(() => driven.stop());
+    book.version = await stop.guard(driven.version());
     await book.stage(
       'rows',
-      () => makeRows(options, pair, book, stop),
-      (rows) => `${rows} rows of user_settings`,
+      () => makeRows(options, pair, staging, made, book, stop),
+      (rows) => `${rows} rows of user_settings${staging === undefined ? '' : ' of its own'}`,
     );
 
-    const ledger = new Ledger(join(pair.directory, 'ledger.jsonl'));
+    const ledger = new Ledger(ledgerFile);
     ending.push(async () => ledger.close());
     const workload = await startWorkload({
       databases: pooler === undefined ? urls : { blue: pooler.url, green: pooler.url },
       ...(pooler === undefined ? {} : { target: () => told.serving }),
       // The view does not show users without a key of their own.
+      ...(staging === undefined ? {} : { firstUser: staging.highestId + 1 }),
       ...(oldAppOnGreen ? { schemas: { green: 'old' as const }, odd: 0 } : {}),
       ledger,
       clients: CLIENTS,
@@ -170,7 +229,7 @@ async function perform(
       book.lag = sampler.samples;
     });
 
-    const run = program.run();
+    const run = driven.run();
     pair.guard(run.pid);
     const scene: Scene = {
       settings: { ...settings, acceptParked: acceptedParked(settings) },
@@ -180,8 +239,11 @@ async function perform(
       pooled: pooler !== undefined,
       metricsPort,
       pair,
-      program,
+      program: driven,
       run,
+      fault: options.fault ?? 'none',
+      restarting: false,
+      staging: staging !== undefined,
       watch,
       sampler,
       ledger,
@@ -196,6 +258,12 @@ async function perform(
     // The other way round: what was opened last is closed first.
     for (const end of ending.reverse())
       await end().catch((error: unknown) => log.warn({ error: scrub(String(error)) }, 'cleaning up'));
+    // Whatever happened, and without asking whether it was stopped: what is not ours goes back as it was.
+    if (staging !== undefined)
+      await restore(settings, staging, program, book, {
+        ledger: ledgerFile,
+        ownTo: made.lastId,
+      });
   }
 }
 
@@ -208,7 +276,8 @@ async function journey(scene: Scene): Promise<void> {
   await probe(scene);
   await passGates(scene);
   let rate = await soak(scene, serving);
-  for (const name of ['cutover 1', 'revert 1', 'cutover 2']) {
+  for (const name of scene.staging ? HANDOVERS_AND_BACK : HANDOVERS) {
+    await disturb(scene, serving);
     const { offered, ...handover } = await handOver(scene, name, serving, rate);
     const switched = handover.outcome === 'done';
     if (switched) serving = otherSide(serving);
@@ -221,7 +290,7 @@ async function journey(scene: Scene): Promise<void> {
     await check(scene, name, serving, true);
     if (!switched) return;
   }
-  await finalize(scene);
+  await (scene.staging ? finalizeOnBlue(scene) : finalize(scene));
   noneFailed(scene);
   const timeline = await readTimeline(readLedger(scene.ledger.path));
   const changes = servingChanges(timeline);
@@ -262,10 +331,24 @@ function poolerProgram(options: RehearseOptions): string {
   return program;
 }
 
-async function makeRows(options: RehearseOptions, pair: Pair, book: Book, stop: Stop): Promise<number> {
-  const owner = pair.urls.blue.owner;
-  await stop.guard(withTextSession(owner, 'table', 'public', createSourceTable));
-  const loaded = await stop.guard(loadUsers(owner, { users: options.users, seed: options.seed }));
-  book.rows = { users: loaded.rows, generate_seconds: loaded.seconds };
+async function makeRows(
+  options: RehearseOptions,
+  pair: Pair,
+  staging: StagingPair | undefined,
+  made: { lastId: number },
+  book: Book,
+  stop: Stop,
+): Promise<number> {
+  const { owner } = pair.urls.blue;
+  if (staging === undefined) await stop.guard(withTextSession(owner, 'table', 'public', createSourceTable));
+  const loading = loadUsers(owner, {
+    users: options.users,
+    seed: options.seed,
+    ...(staging === undefined ? {} : { firstId: staging.highestId + 1 }),
+  });
+  // In a given database it is waited for even when the rehearsal is stopped: what has been made is to be taken away.
+  const loaded = await (staging === undefined ? stop.guard(loading) : loading);
+  made.lastId = loaded.lastId;
+  book.rows = { users: loaded.rows + (staging?.rows ?? 0), generate_seconds: loaded.seconds };
   return loaded.rows;
 }

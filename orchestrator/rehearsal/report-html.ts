@@ -1,6 +1,6 @@
-import type { RehearsalReport } from './report.ts';
+import type { RehearsalReport, RestoredFact } from './report.ts';
 import { escaped, timeChart, waterfall } from './report-chart.ts';
-import { freezeTable, guideTable } from './report-text.ts';
+import { freezeTable, guideTable, roundsTable } from './report-text.ts';
 
 /** Light, dark by the reader's system, and ink on paper; wide tables and charts scroll by themselves on a telephone. */
 const STYLE = `
@@ -150,6 +150,8 @@ export function htmlOf(report: RehearsalReport): string {
         ? '<p>Finalize was not reached.</p>'
         : `<p>Finalize: ${cell(finalize.outcome)}. Stays by intention: ${cell(finalize.left.join(', ') || 'nothing')}. Found in the catalogs beyond that: ${cell(finalize.residue.join(', ') || 'nothing')}.</p>`,
     ),
+    ...(report.restored === null ? [] : [afterwards(report.restored)]),
+    ...(report.iterations.length > 1 ? [rounds(report)] : []),
     section(
       'Checklist',
       `<ul class="check">${report.checklist.map(({ item, ok }) => `<li><span class="${ok ? 'good' : 'bad'}">${ok ? '☑' : '☐'}</span> ${escaped(item)}</li>`).join('')}</ul>`,
@@ -170,6 +172,23 @@ function failures({ failures: found, error }: RehearsalReport): string {
       ? ''
       : `<p class="bad">${cell(error.code)}: ${cell(error.message)}. ${cell(error.fix)}.</p>`,
   );
+}
+
+function afterwards({ identical, left, unread }: RestoredFact): string {
+  return section(
+    'Both databases afterwards',
+    identical
+      ? `<p>Catalogs, sequences and rows of both are what they were.${unread.length === 0 ? '' : ` Not readable by the sync role: rows of ${cell(unread.join(', '))}.`}</p>`
+      : table(
+          ['is not as it was'],
+          left.map((line) => [line]),
+        ),
+  );
+}
+
+function rounds(report: RehearsalReport): string {
+  const [head = [], ...lines] = roundsTable(report);
+  return section('Rounds', table(head, lines));
 }
 
 function guide(report: RehearsalReport): string[] {

@@ -1,6 +1,6 @@
 import type { GuideFigures } from '../state/documents.ts';
 import type { CheckFact, HandoverFact, RehearsalReport } from './report.ts';
-import { freezeTable, guideTable } from './report-text.ts';
+import { freezeTable, guideTable, roundsTable } from './report-text.ts';
 
 const inCell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -59,6 +59,15 @@ export function markdownOf(report: RehearsalReport): string {
       ? 'Finalize was not reached.'
       : `Finalize: ${report.finalize.outcome}. Stays by intention: ${report.finalize.left.join(', ') || 'nothing'}. ` +
         `Found in the catalogs beyond that: ${report.finalize.residue.join(', ') || 'nothing'}.`,
+    ...(report.restored === null
+      ? []
+      : [
+          '## Both databases afterwards',
+          report.restored.identical
+            ? `Catalogs, sequences and rows of both are what they were.${report.restored.unread.length === 0 ? '' : ` Not readable by the sync role: rows of ${report.restored.unread.join(', ')}.`}`
+            : report.restored.left.map((line) => `- ${line}`).join('\n'),
+        ]),
+    ...(report.iterations.length > 1 ? ['## Rounds', roundsMarkdown(report)] : []),
     '## Checklist',
     report.checklist.map(({ item, ok }) => `- [${ok ? 'x' : ' '}] ${item}`).join('\n'),
     'Read by: ______________________   Date: ____________',
@@ -81,6 +90,11 @@ function failuresOf(report: RehearsalReport): string[] {
 
 function guideMarkdown(guide: GuideFigures): string {
   const [head = [], ...lines] = guideTable(guide);
+  return table(head, lines);
+}
+
+function roundsMarkdown(report: RehearsalReport): string {
+  const [head = [], ...lines] = roundsTable(report);
   return table(head, lines);
 }
 

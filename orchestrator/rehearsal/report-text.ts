@@ -35,6 +35,21 @@ export function freezeTable(report: RehearsalReport): string[][] {
   ];
 }
 
+/** What of it fits into the width of a terminal. */
+function freezeSummary(report: RehearsalReport): string[][] {
+  return [
+    ['handover', 'no write for', 'of', 'frozen', 'waited: p50, max', 'all: p50, p95 ms'],
+    ...report.handovers.map((h) => [
+      h.name,
+      ms(h.felt?.longest_gap_ms),
+      `${h.budget_seconds} s`,
+      h.freeze_seconds === null ? '–' : ms(h.freeze_seconds * 1_000),
+      h.felt?.waiting_ms ? `${ms(h.felt.waiting_ms.p50)}, ${ms(h.felt.waiting_ms.max)}` : '–',
+      h.felt?.latency_ms ? `${Math.round(h.felt.latency_ms.p50)}, ${Math.round(h.felt.latency_ms.p95)}` : '–',
+    ]),
+  ];
+}
+
 /** What the migration guide asks to be watched, the old tables beside the new ones; the first row is the head. */
 export function guideTable(guide: GuideFigures): string[][] {
   const sides = (
@@ -49,6 +64,24 @@ export function guideTable(guide: GuideFigures): string[][] {
     sides('size of the database', guide.database_bytes, (n) => `${(n / 1e6).toFixed(1)} MB`),
     sides("one user's settings read in", guide.query_seconds, (n) => `${(n * 1_000).toFixed(1)} ms`),
     sides('writes refused in the transition', guide.refused_writes, String),
+  ];
+}
+
+/** The rounds side by side, with a head line. */
+export function roundsTable(report: RehearsalReport): string[][] {
+  return [
+    ['round', 'verdict', 'time', 'in sync', 'longest gaps', 'lost', 'differ', 'restored'],
+    ...report.iterations.map((i) => [
+      String(i.iteration),
+      i.verdict,
+      `${i.seconds.toFixed(1)} s`,
+      i.copy_seconds === null ? '–' : `${i.copy_seconds.toFixed(1)} s`,
+      i.longest_gap_ms.map((ms) => `${Math.round(ms)}`).join(', ') +
+        (i.longest_gap_ms.length > 0 ? ' ms' : ''),
+      String(i.lost),
+      String(i.differences),
+      i.restored === null ? '–' : i.restored ? 'yes' : 'no',
+    ]),
   ];
 }
 
@@ -71,7 +104,11 @@ export function summaryOf(report: RehearsalReport): string {
       (c) =>
         `Proof     after ${c.after}: ${c.lost} acknowledged writes lost${c.compared ? `, ${c.compared.differences} differences in ${c.compared.blue_rows} rows` : ''}`,
     ),
-    ...(report.handovers.length > 0 ? ['', ...aligned(freezeTable(report))] : []),
+    ...(report.handovers.length > 0 ? ['', ...aligned(freezeSummary(report))] : []),
+    ...(report.iterations.length > 1 ? ['', ...aligned(roundsTable(report))] : []),
+    ...(report.restored?.identical === true
+      ? ['', 'Restored  catalogs, sequences and rows of both databases are what they were']
+      : []),
     ...report.failures.flatMap((f) => [
       '',
       `FAILED    ${f.stage}`,

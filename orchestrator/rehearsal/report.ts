@@ -27,6 +27,10 @@ export interface RehearsalReport {
   /** What `status` said of the guide's figures before finalize, both sides with everything on them. */
   readonly guide: GuideFigures | null;
   readonly finalize: FinalizeFact | null;
+  /** On given databases: whether both are what they were before; null on servers of the rehearsal's own. */
+  readonly restored: RestoredFact | null;
+  /** Every round of the whole journey, the last one included, which the rest of the report is about. */
+  readonly iterations: readonly IterationFact[];
   /** How often the serving side changed, judged by acknowledged writes alone, and how often it was to (I4). */
   readonly serving_changes: { readonly proved: number; readonly handovers: number } | null;
   readonly stages: readonly StageFact[];
@@ -168,6 +172,28 @@ export interface FinalizeFact {
   /** What this rehearsal itself still found in the catalogs of both sides and that should not be there. */
   readonly residue: readonly string[];
   readonly blue_refuses_writes: boolean;
+}
+
+/** What catalogs, sequences and rows of both databases said after the rehearsal, against what they had said before. */
+export interface RestoredFact {
+  readonly identical: boolean;
+  /** What is new or lost, by name and digest, never by value. */
+  readonly left: readonly string[];
+  /** Tables of others whose rows the sync role may not read: only their definitions were held against each other. */
+  readonly unread: readonly string[];
+}
+
+export interface IterationFact {
+  readonly iteration: number;
+  readonly verdict: 'passed' | 'failed';
+  readonly seconds: number;
+  readonly copy_seconds: number | null;
+  /** Of each handover, as clients felt it. */
+  readonly longest_gap_ms: readonly number[];
+  readonly lost: number;
+  readonly differences: number;
+  /** null on servers of its own, which go as a whole. */
+  readonly restored: boolean | null;
 }
 
 export interface StageFact {

@@ -2,6 +2,7 @@ import type { Settings } from '../config/settings.ts';
 import type { Side } from '../pg/side.ts';
 import type { Book } from './book.ts';
 import type { Pair } from './embedded-pair.ts';
+import type { Fault } from './fault.ts';
 import type { Ledger } from './ledger.ts';
 import type { Program, RunningProgram } from './program.ts';
 import type { Stop } from './stop.ts';
@@ -25,11 +26,18 @@ export interface Scene {
   readonly told: { serving: Side };
   /** Whether no statement may fail: a pooler lets clients wait instead. */
   readonly pooled: boolean;
+  /** On given databases, where the way ends with blue. */
+  readonly staging: boolean;
   /** Where the runner serves /metrics and /readyz, on loopback. */
   readonly metricsPort: number;
   readonly pair: Pair;
   readonly program: Program;
-  readonly run: RunningProgram;
+  /** The runner at work; another one after a fault that ends it. */
+  run: RunningProgram;
+  /** What is done to the program before each handover. */
+  readonly fault: Fault;
+  /** While such a fault is at work, the end of the runner is no surprise. */
+  restarting: boolean;
   readonly watch: Watch;
   /** Sessions of its own: it looks once a second, whatever the stages do. */
   readonly sampler: Watch;

@@ -1,5 +1,5 @@
 import { type ErrorDocument, failure } from '../errors/failure.ts';
-import { otherSide, type Side } from '../pg/side.ts';
+import { type HandoverKind, otherSide, type Side } from '../pg/side.ts';
 import type { EndDocument, HandoverDocument, StatusDocument } from '../state/documents.ts';
 import { checkEnd, refusesWrites } from './check.ts';
 import {
@@ -115,7 +115,7 @@ export async function probe({ book, stop, metricsPort }: Scene): Promise<void> {
 }
 
 /** Asks the program for a dry run until every gate is passed, as an operator would before the day. */
-export async function passGates(scene: Scene): Promise<void> {
+export async function passGates(scene: Scene, kind: HandoverKind = 'cutover'): Promise<void> {
   const { book, stop, program } = scene;
   let closed = 'no answer';
   await book.stage(
@@ -125,7 +125,7 @@ export async function passGates(scene: Scene): Promise<void> {
         'a dry run with every gate passed',
         GATES_MS,
         async () => {
-          const dry = await program.command<HandoverDocument>('cutover', '--dry-run');
+          const dry = await program.command<HandoverDocument>(kind, '--dry-run');
           closed =
             dry.document?.gates
               ?.filter((gate) => gate.passed !== true)
@@ -250,7 +250,7 @@ function feltIn(timeline: Timeline, window: Window): FeltFact {
 
 /** Ends the migration with the application still writing, and looks at what is left on both sides. */
 export async function finalize(scene: Scene): Promise<void> {
-  const { book, stop, program, run, workload } = scene;
+  const { book, stop, program, workload } = scene;
   await scene.sampler.stopSampling();
   await book.stage(
     'finalize',
@@ -267,7 +267,7 @@ export async function finalize(scene: Scene): Promise<void> {
       const document = ended.document;
       const done = ended.exit === 0 && document?.outcome === 'done';
       if (!done) book.fail('finalize', 'outcome done', saidBy(ended));
-      const runExit = done ? await Promise.race([run.ended, stop.pass(END_MS).then(() => null)]) : null;
+      const runExit = done ? await Promise.race([scene.run.ended, stop.pass(END_MS).then(() => null)]) : null;
       if (done && runExit !== 0)
         book.fail('finalize', 'orchestrate run ends by itself with exit 0', `exit ${runExit ?? 'none'}`);
       await stop.guard(workload.stop());
@@ -292,21 +292,22 @@ export async function finalize(scene: Scene): Promise<void> {
 }
 
 /** How a command that did not do what it was asked for ended, in one line. */
-function saidBy(ended: CommandResult<{ outcome?: string; error?: ErrorDocument }>): string {
+export function saidBy(ended: CommandResult<{ outcome?: string; error?: ErrorDocument }>): string {
   const { document, exit, notes } = ended;
   const why = document?.error ? `${document.error.code}: ${document.error.message}` : notes;
   return `exit ${exit}, ${document?.outcome ?? 'no outcome'}, ${why.split('\n').slice(-5).join(' | ')}`;
 }
 
 /** The program must not end while it is rehearsed: what it said last is told. */
-export function watchOver(scene: Pick<Scene, 'run' | 'stop'>): void {
-  void scene.run.ended.then((exit) => {
-    if (exit === 0) return;
+export function watchOver(scene: Pick<Scene, 'run' | 'stop' | 'restarting'>): void {
+  const { run } = scene;
+  void run.ended.then((exit) => {
+    if (exit === 0 || scene.restarting) return;
     scene.stop.now(
       failure('INTERNAL', {
         message: `orchestrate run ended with exit ${exit}`,
         expected: 'a runner that works until the migration has ended',
-        found: scene.run.log().split('\n').slice(-3).join(' | '),
+        found: run.log().split('\n').slice(-3).join(' | '),
       }),
     );
   });

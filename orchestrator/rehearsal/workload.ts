@@ -33,6 +33,8 @@ export interface WorkloadOptions {
   readonly strays?: number;
   /** Pause between two tries of a refused write; default 5 ms. */
   readonly knockMs?: number;
+  /** Users with a lower id are left alone; default: none are. */
+  readonly firstUser?: number;
   /** About how many of the users there are are written to; default 50,000. */
   readonly maxUsers?: number;
   /** How long `pause` and `stop` wait for writes that are refused or unanswered; default 10 s. */
@@ -69,7 +71,7 @@ export async function startWorkload(options: WorkloadOptions): Promise<Workload>
   const session = await openSession(options.databases[side], 'application start');
   let dealt: Awaited<ReturnType<typeof dealUsers>>;
   try {
-    dealt = await dealUsers(session, schemas[side], clients, options.maxUsers ?? 50_000);
+    dealt = await dealUsers(session, schemas[side], clients, options.maxUsers ?? 50_000, options.firstUser);
   } finally {
     await session.end();
   }

@@ -2,6 +2,8 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +16,7 @@ import { type Block, blocksOf } from '../support/readme/blocks.ts';
 import { README } from '../support/readme/write.ts';
 import { noteRealServers, sharedServers } from '../support/servers.ts';
 import { execute, rows, withClient } from '../support/sql.ts';
+import { requireTool } from '../support/tool.ts';
 import { until } from '../support/until.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -152,6 +155,64 @@ describe('in a clone', () => {
     expect(await rehearsal.ended, rehearsal.output).toBe(0);
     expect(rehearsal.output).toContain('Rehearsal PASSED');
     expect(await readFile(join(clone, 'rehearsal-report/report.md'), 'utf8')).toContain('PASSED');
+  });
+});
+
+describe('the dashboard', () => {
+  const curl = requireTool('curl', 'apt-get install curl');
+
+  /** What Grafana's API for dashboards asks of a request, and answers. */
+  function judge(request: IncomingMessage, body: string): string | null {
+    if (request.method !== 'POST' || request.url !== '/api/dashboards/db')
+      return `${request.method} ${request.url}`;
+    if (request.headers.authorization !== 'Bearer of-the-test') return 'no token';
+    if (!(request.headers['content-type'] ?? '').includes('application/json')) return 'no JSON';
+    const { dashboard, overwrite } = JSON.parse(body) as {
+      dashboard: { id?: number | null; uid?: string; title?: string; panels?: object[]; __inputs?: object };
+      overwrite?: boolean;
+    };
+    if (overwrite !== true) return 'a second import would be refused with 412';
+    if (dashboard.id != null) return 'an id of another Grafana';
+    if (!/^[\w-]{1,40}$/.test(dashboard.uid ?? '')) return 'no uid of up to 40 characters';
+    if ((dashboard.title ?? '') === '') return 'no title';
+    if (dashboard.__inputs !== undefined) return 'inputs, which only the page for imports asks for';
+    return (dashboard.panels ?? []).length > 0 ? null : 'no panels';
+  }
+
+  it.skipIf(!curl.found)('is imported by the command', async () => {
+    const seen: (string | null)[] = [];
+    const server = createServer((request, response) => {
+      let body = '';
+      request.setEncoding('utf8').on('data', (text: string) => {
+        body += text;
+      });
+      request.on('end', () => {
+        const wrong = judge(request, body);
+        seen.push(wrong);
+        response.writeHead(wrong === null ? 200 : 400, { 'content-type': 'application/json' });
+        response.end(JSON.stringify(wrong === null ? { status: 'success' } : { message: wrong }));
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const run = async (script: string) =>
+        promisify(execFile)('bash', ['-eo', 'pipefail', '-c', script], {
+          cwd: ROOT,
+          env: {
+            PATH: process.env['PATH'],
+            GRAFANA_URL: `http://127.0.0.1:${port}`,
+            GRAFANA_TOKEN: 'of-the-test',
+          },
+        });
+      const script = scriptOf(await blocks('sh', 'dashboard'));
+      expect((await run(script)).stdout).toContain('success');
+      // It would be seen: without what makes the second import possible, curl ends with an error.
+      await expect(run(script.replace('overwrite: true', 'overwrite: false'))).rejects.toThrow();
+      expect(seen).toEqual([null, 'a second import would be refused with 412']);
+    } finally {
+      server.close();
+    }
   });
 });
 

@@ -131,6 +131,8 @@ export function sampleReport(failed = false): RehearsalReport {
           residue: [],
           blue_refuses_writes: true,
         },
+    restored: null,
+    iterations: [],
     serving_changes: { proved: failed ? 1 : 3, handovers: names.length },
     stages: [{ stage: 'servers', seconds: 2, note: 'PostgreSQL 15.18 and 18.4' }],
     lag: Array.from({ length: 40 }, (_, i) => ({

@@ -44,6 +44,8 @@ const EXECUTED: Readonly<Record<string, string>> = {
   'drill terminal-3': 'test/e2e/readme.test.ts',
   docs: 'test/unit/readme.test.ts',
   chart: 'test/chart/chart.test.ts',
+  dashboard: 'test/e2e/readme.test.ts, against what Grafana asks of an import',
+  staging: 'test/faults/rehearse-staging.test.ts',
   application: 'test/faults/package.test.ts, with the packed package',
 };
 

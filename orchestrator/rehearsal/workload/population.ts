@@ -56,17 +56,19 @@ const OLD_SCHEMA_USERS = `
   FROM (
     SELECT id, keycloak_user_id, count(*) OVER (PARTITION BY keycloak_user_id) AS sharing FROM user_settings
   ) AS counted
-  WHERE abs(id) % $1 = 0
+  WHERE abs(id) % $1 = 0 AND ($2::integer IS NULL OR id >= $2)
   ORDER BY id`;
 
 const NEW_SCHEMA_USERS = `
-  SELECT id, keycloak_user_id AS key, 1 AS sharing FROM "user" WHERE abs(id) % $1 = 0 ORDER BY id`;
+  SELECT id, keycloak_user_id AS key, 1 AS sharing FROM "user"
+  WHERE abs(id) % $1 = 0 AND ($2::integer IS NULL OR id >= $2) ORDER BY id`;
 
 const OLD_SCHEMA_COUNT = 'SELECT count(*) AS n, max(id) AS highest FROM user_settings';
 const NEW_SCHEMA_COUNT = 'SELECT count(*) AS n, max(id) AS highest FROM "user"';
 
 /**
  * Reads who is there and deals the users out, each to one client.
+ * @param from users with a lower id are left alone.
  * @param atMost about how many users to write to; a larger table is sampled by id.
  */
 export async function dealUsers(
@@ -74,6 +76,7 @@ export async function dealUsers(
   schema: 'old' | 'new',
   clients: number,
   atMost: number,
+  from?: number,
 ): Promise<{ flocks: Flock[]; highestId: number }> {
   const counted = await client.query<{ n: string; highest: string | null }>({
     text: schema === 'old' ? OLD_SCHEMA_COUNT : NEW_SCHEMA_COUNT,
@@ -82,7 +85,7 @@ export async function dealUsers(
   const step = Math.max(1, Math.ceil(Number(counted.rows[0]?.n ?? 0) / atMost));
   const found = await client.query<{ id: string; key: string | null; sharing: string }>({
     text: schema === 'old' ? OLD_SCHEMA_USERS : NEW_SCHEMA_USERS,
-    values: [String(step)],
+    values: [String(step), from ?? null],
     types: RAW_TEXT,
   });
   const flocks: Flock[] = Array.from({ length: clients }, () => ({
