@@ -151,6 +151,21 @@ describe('rehearse on given databases', () => {
     expect(await whole()).toEqual(before);
   });
 
+  it('a runner that is killed before each handover; a login of its own', async () => {
+    const before = await whole();
+    const rehearsal = start([...SCALE, '--faults', 'kill-runner'], {
+      ORCHESTRATE_BLUE_URL: pair.blue.urls.superuser,
+      ORCHESTRATE_GREEN_URL: pair.green.urls.superuser,
+    });
+    const { exit, document } = await rehearsal.ended;
+    expect(document.failures, rehearsal.notes()).toEqual([]);
+    expect(exit, rehearsal.notes()).toBe(0);
+    expect(document.stages.filter((s) => s.stage === 'kill-runner').map((s) => s.note)).toEqual(
+      Array.from({ length: 4 }, () => 'the runner ended with 137, another took over'),
+    );
+    expect(await whole()).toEqual(before);
+  });
+
   it('Ctrl-C while green serves: blue serves again, and both are as they were', async () => {
     const before = await whole();
     const rehearsal = start([...SCALE, ...appFiles()]);
