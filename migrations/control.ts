@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { MigrationError, Umzug, type UmzugStorage } from 'umzug';
 import { ident } from '../src/mapping/identifier.ts';
+import { NOT_FOR_PUBLIC, REQUEST_FUNCTIONS } from './control-rights.ts';
 import { CONTROL_BOTH, CONTROL_GREEN } from './control-schema.ts';
 import { inTransaction } from './migrator.ts';
 import { contextOf, type MigrationContext } from './session.ts';
@@ -35,7 +36,7 @@ export async function controlDown(target: Omit<ControlTarget, 'migration' | 'own
 
 async function up(m: MigrationContext, target: ControlTarget): Promise<void> {
   await m.query(CONTROL_BOTH);
-  if (target.side === 'green') await m.query(CONTROL_GREEN);
+  if (target.side === 'green') await m.query(CONTROL_GREEN + REQUEST_FUNCTIONS);
   await m.query(`
     CREATE TABLE orchestrator.migration (
       name       text PRIMARY KEY,
@@ -46,6 +47,9 @@ async function up(m: MigrationContext, target: ControlTarget): Promise<void> {
     target.side,
     target.side === 'blue' ? 'serving' : 'standby',
   ]);
+  await m.query(NOT_FOR_PUBLIC);
+  // `migrate`, as the owner, sees by it that a run is on this database.
+  await m.query(`GRANT SELECT ON orchestrator.side TO ${ident(target.owner)}`);
   // The fence function runs as the tables' owner and counts what it refuses, and what an expired lease let through.
   await m.query(`GRANT USAGE ON SCHEMA orchestrator TO ${ident(target.owner)}`);
   await m.query(

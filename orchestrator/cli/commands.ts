@@ -5,6 +5,7 @@ import { config } from './config.ts';
 import { cutover } from './cutover.ts';
 import { events } from './events.ts';
 import { finalize } from './finalize.ts';
+import { grants } from './grants.ts';
 import { migrate } from './migrate.ts';
 import { pause } from './pause.ts';
 import { plan } from './plan.ts';
@@ -34,6 +35,7 @@ export const COMMANDS: readonly Command[] = [
   pause,
   resume,
   migrate,
+  grants,
   rehearse,
   config,
   version,

@@ -14,6 +14,7 @@ import type {
   VerifyDocument,
 } from '../state/documents.ts';
 import type { ConfigDocument } from './config.ts';
+import type { GrantsDocument } from './grants.ts';
 
 /** What `run` ends with. */
 export interface RunDocument {
@@ -62,6 +63,7 @@ export interface CommandDocuments {
   readonly pause: PauseDocument | FailureDocument;
   readonly resume: PauseDocument | FailureDocument;
   readonly migrate: MigrateDocument | FailureDocument;
+  readonly grants: GrantsDocument | FailureDocument;
   readonly rehearse: RehearsalReport | FailureDocument;
   readonly version: VersionDocument | FailureDocument;
   readonly config: ConfigDocument | FailureDocument;

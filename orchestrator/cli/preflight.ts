@@ -4,14 +4,22 @@ import { SUMMARIES } from './summaries.ts';
 export const preflight: Command = {
   name: 'preflight',
   describe: SUMMARIES.preflight,
-  flags: {},
+  flags: {
+    role: {
+      kind: 'text',
+      describe: 'The login that will run the migration, where this one only looks: its rights are checked',
+    },
+  },
   options: ['source-schema', 'org-schema', 'copy-workers', 'backup-confirmed'],
-  examples: [['$0 preflight --json', 'the findings as a document']],
+  examples: [
+    ['$0 preflight --json', 'the findings as a document'],
+    ['$0 preflight --role orchestrate_sync', 'with a login that may only look'],
+  ],
   acts: false,
   run: checkBoth,
 };
 
-async function checkBoth({ settings, log, terminal, signal }: Call): Promise<Result> {
+async function checkBoth({ settings, flags, log, terminal, signal }: Call): Promise<Result> {
   const [
     { preflight: check },
     { contextOf },
@@ -35,6 +43,7 @@ async function checkBoth({ settings, log, terminal, signal }: Call): Promise<Res
   const { ok, findings } = await check(ctx, {
     copyWorkers: settings.copyWorkers,
     backupConfirmed: settings.backupConfirmed,
+    ...(typeof flags['role'] === 'string' ? { login: flags['role'] } : {}),
   });
   const stops = findings.filter((f) => f.severity === 'stop');
   const first = stops[0];

@@ -71,6 +71,10 @@ export async function installFence(
 ): Promise<void> {
   await client.query(`SET LOCAL ROLE ${ident(owner)}`);
   await client.query(fenceFunction(schemaOf(ctx, side)));
+  // Nobody else may hang it on a table of theirs, and count there.
+  await client.query(
+    `REVOKE ALL ON FUNCTION ${ident(schemaOf(ctx, side))}.${ident(FENCE_NAME)}() FROM PUBLIC`,
+  );
   await client.query('RESET ROLE');
   await setFence(client, ctx, side, state);
 }

@@ -19,6 +19,8 @@ export interface PreflightOptions {
   readonly copyWorkers: number;
   /** Whether somebody vouches for a backup; undefined where nobody was asked. */
   readonly backupConfirmed?: boolean;
+  /** The login that will run the migration, where it is not the one in use. */
+  readonly login?: string;
 }
 
 /**
@@ -30,8 +32,8 @@ export async function preflight(place: Place, options: PreflightOptions): Promis
   const clients = await connectBoth(place, 'preflight');
   try {
     const facts = {
-      blue: await readFacts(clients.blue, 'blue'),
-      green: await readFacts(clients.green, 'green'),
+      blue: await readFacts(clients.blue, 'blue', options.login),
+      green: await readFacts(clients.green, 'green', options.login),
     };
     const findings: Finding[] = [];
     const same = await checkDistinct(clients);
@@ -75,7 +77,8 @@ async function checkSide(
   findings.push(...(await checkForeignSessions(client, facts)));
   findings.push(...(await checkActivity(client, facts, qualified(schema, SOURCE_TABLE))));
   const blocked = ['recovery', 'wal_level', 'slots', 'senders', 'replication', 'direct'];
-  if (!findings.some((f) => blocked.includes(f.check)))
+  // Only the login itself can try.
+  if (!facts.ofAnother && !findings.some((f) => blocked.includes(f.check)))
     findings.push(...(await checkDecoding(endpoint, facts)));
   return findings;
 }

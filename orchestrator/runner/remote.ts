@@ -254,24 +254,17 @@ async function newestEntry(green: pg.Client, migration: string): Promise<string>
 }
 
 async function cancelRequest(green: pg.Client, id: string): Promise<void> {
-  await unlessEnded(() =>
-    green.query(
-      `UPDATE orchestrator.request
-       SET cancel = true, status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END
-       WHERE id = $1`,
-      [id],
-    ),
-  );
+  await unlessEnded(() => green.query('SELECT orchestrator.cancel_request($1)', [id]));
   await green.query(`SELECT pg_notify('${CHANNEL}', 'cancel')`);
 }
 
 /** @returns whether the request was still nobody's, and now stays so. */
 async function withdraw(green: pg.Client, id: string): Promise<boolean> {
-  const { rowCount } = await green.query(
-    `UPDATE orchestrator.request SET status = 'cancelled' WHERE id = $1 AND status = 'pending'`,
+  const { rows } = await green.query<{ withdrawn: boolean }>(
+    'SELECT orchestrator.withdraw_request($1) AS withdrawn',
     [id],
   );
-  return rowCount === 1;
+  return rows[0]?.withdrawn === true;
 }
 
 /** Tells the journal's new entries while a runner in this process works. */

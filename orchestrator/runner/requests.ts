@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import { ident } from '../../src/mapping/identifier.ts';
 import { failure } from '../errors/failure.ts';
 import type { Side } from '../pg/side.ts';
 import type { Claim } from '../state/claim.ts';
@@ -28,21 +29,9 @@ export async function writeRequest(
   timeoutMs: number,
   status: 'pending' | 'claimed',
 ): Promise<string> {
-  const { rows } = await green.query<{ id: string }>(
-    `INSERT INTO orchestrator.request (migration, command, options, by, epoch, expires_at, status)
-     SELECT $1, $2, $3::jsonb, $4::jsonb || jsonb_build_object('database_user', session_user), s.epoch,
-            clock_timestamp() + make_interval(secs => $5), $6
-     FROM orchestrator.side AS s
-     WHERE s.migration = $1
-     RETURNING id::text`,
-    [
-      migration,
-      request.command,
-      JSON.stringify(request.options),
-      JSON.stringify(actor()),
-      timeoutMs / 1000,
-      status,
-    ],
+  const { rows } = await green.query<{ id: string | null }>(
+    `SELECT orchestrator.${ident(`request_${request.command}`)}($1, $2::jsonb, $3::jsonb, $4, $5) AS id`,
+    [migration, JSON.stringify(request.options), JSON.stringify(actor()), timeoutMs / 1000, status],
   );
   await green.query(`SELECT pg_notify('${CHANNEL}', 'request')`);
   return rows[0]?.id ?? '';

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { GrantsDocument } from '../../orchestrator/cli/grants.ts';
 import { createSourceTable } from '../../orchestrator/rehearsal/source-table.ts';
 import type { StatusDocument } from '../../orchestrator/state/documents.ts';
 import { PROGRAM } from '../support/program.ts';
@@ -247,17 +248,23 @@ describe('roles and rights', () => {
 
   it('the SQL gives exactly what preflight, the migrations and the application need', async () => {
     const { blue, green } = await sharedServers();
-    const [create, grant] = await blocks('sql', 'roles');
+    const [create] = await blocks('sql', 'roles');
     const [greenDatabase] = await blocks('sql', 'green');
-    const [inDatabase] = await blocks('sql', 'green', 'in-database');
-    for (const { superuserUrl } of [blue, green]) {
+    const names = ['--role', `orchestrate_sync_${suffix}`, '--owner', `app_owner_${suffix}`];
+    const printed = await promisify(execFile)(
+      process.execPath,
+      [PROGRAM, 'grants', '--json', '--database', database, '--application', `app_rw_${suffix}`, ...names],
+      { env: { PATH: process.env['PATH'] } },
+    );
+    const { sides } = JSON.parse(printed.stdout) as GrantsDocument;
+    for (const [i, { superuserUrl }] of [blue, green].entries()) {
       for (const statement of statements(create?.text ?? '')) await execute(superuserUrl, statement);
       // On blue the database is there already; here it has to be made.
       for (const statement of statements(greenDatabase?.text ?? '')) await execute(superuserUrl, statement);
-      for (const statement of statements(grant?.text ?? '')) await execute(superuserUrl, statement);
+      for (const statement of sides[i]?.server ?? []) await execute(superuserUrl, statement);
+      for (const statement of sides[i]?.in_database ?? []) await execute(at(superuserUrl), statement);
+      await execute(superuserUrl, own(`ALTER ROLE orchestrate_sync PASSWORD 'choose-a-third'`));
     }
-    for (const statement of statements(inDatabase?.text ?? ''))
-      await execute(at(green.superuserUrl), statement);
     await withClient(at(blue.superuserUrl, ['app_owner', 'choose-one']), createSourceTable);
 
     const sync = ['orchestrate_sync', 'choose-a-third'] as const;

@@ -3,6 +3,7 @@ import { chown, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { migrateUp } from '../../migrations/migrator.ts';
+import { grantsOf } from '../../orchestrator/grants/grants.ts';
 import { clientConfig } from '../../orchestrator/pg/connect.ts';
 import { parseEndpoint } from '../../orchestrator/pg/endpoint.ts';
 import { ensureControl } from '../../orchestrator/phases/control.ts';
@@ -325,9 +326,35 @@ describe('rights', () => {
       'warn retention green',
       'warn wal_sender_timeout green',
     ]);
+    const line = `orchestrate grants --side blue --role ${sync} --owner ${owner} --database ${own.blue.database}`;
     expect((await foundOf('create', place))?.fix).toBe(
-      `GRANT CREATE ON DATABASE "${own.blue.database}" TO "${sync}"`,
+      `GRANT CREATE ON DATABASE "${own.blue.database}" TO "${sync}"; or all its rights: ${line}`,
     );
+  });
+
+  test('what is too much is named, and the statements of grants take it away and give back what is missing', async () => {
+    const { sync, owner } = own.blue.roles;
+    const { database, urls } = own.blue;
+    await execute(urls.superuser, `ALTER ROLE "${sync}" CREATEROLE CREATEDB BYPASSRLS`);
+    const excess = async () => (await check(runContext(own))).findings.filter((f) => f.check === 'excess');
+    expect(await excess()).toMatchObject([
+      { side: 'blue', severity: 'warn', found: 'CREATEROLE, CREATEDB, BYPASSRLS' },
+    ]);
+    await execute(urls.superuser, `ALTER ROLE "${sync}" SUPERUSER`);
+    expect((await excess())[0]?.found).toMatch(/^SUPERUSER/);
+    const { server, database: inside } = grantsOf(
+      { task: 'run', platform: 'plain', role: sync, owner, database, schemas: SCHEMAS },
+      'blue',
+    );
+    for (const sql of [...server, ...inside]) await execute(urls.superuser, sql);
+    const left = (await findings(runContext(own))).filter((f) => f.endsWith(' blue'));
+    expect(left.sort()).toEqual(['stop senders blue', 'stop slots blue', 'stop wal_level blue']);
+    // Of another login the same is said, by one that only looks.
+    const looking = await preflight(runContext({ blue: { urls: { sync: urls.app } }, green: own.green }), {
+      copyWorkers: 2,
+      login: sync,
+    });
+    expect(looking.findings.filter((f) => f.check === 'ownership' && f.side === 'blue')).toEqual([]);
   });
 
   test('a server in recovery as blue', async () => {

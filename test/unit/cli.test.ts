@@ -13,7 +13,7 @@ describe('help', () => {
     expect([exit, stderr]).toEqual([0, '']);
     for (const command of COMMANDS) expect(stdout).toContain(`orchestrate ${command.name}`);
     expect(COMMANDS.map((c) => c.name).join(' ')).toBe(
-      'preflight plan run worker status events verify cutover revert abort finalize pause resume migrate rehearse config version completion',
+      'preflight plan run worker status events verify cutover revert abort finalize pause resume migrate grants rehearse config version completion',
     );
   });
 

@@ -117,7 +117,6 @@ describe('shell blocks', () => {
     expect([...new Set(others)].toSorted()).toEqual([
       'mermaid',
       'sql green',
-      'sql green in-database',
       'sql roles',
       'text',
       'ts after',

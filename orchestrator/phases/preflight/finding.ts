@@ -10,8 +10,10 @@ export interface SideFacts {
   /** `server_version_num`, e.g. 150018. */
   readonly version: number;
   readonly inRecovery: boolean;
-  /** The login we use: the sync role. */
+  /** The login that runs the migration: the sync role. */
   readonly login: string;
+  /** Whether this session is another login's, which only looks. */
+  readonly ofAnother: boolean;
   readonly database: string;
 }
 

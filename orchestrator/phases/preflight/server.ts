@@ -4,17 +4,26 @@ import { type Finding, type SideFacts, stop, warn } from './finding.ts';
 const FACTS = `
   SELECT current_setting('server_version_num')::integer AS version,
          pg_is_in_recovery() AS in_recovery,
-         session_user::text AS login,
+         coalesce($1, session_user)::text AS login,
+         coalesce($1 <> session_user, false) AS of_another,
          current_database()::text AS database`;
 
-/** Reads what the other checks need to know. */
-export async function readFacts(client: ClientBase, side: SideFacts['side']): Promise<SideFacts> {
+/**
+ * Reads what the other checks need to know.
+ * @param login the login that will run the migration; the session's own unless given.
+ */
+export async function readFacts(
+  client: ClientBase,
+  side: SideFacts['side'],
+  login?: string,
+): Promise<SideFacts> {
   const { rows } = await client.query<{
     version: number;
     in_recovery: boolean;
     login: string;
+    of_another: boolean;
     database: string;
-  }>(FACTS);
+  }>(FACTS, [login ?? null]);
   const row = rows[0];
   if (!row) throw new Error('the server said nothing about itself');
   return {
@@ -22,6 +31,7 @@ export async function readFacts(client: ClientBase, side: SideFacts['side']): Pr
     version: row.version,
     inRecovery: row.in_recovery,
     login: row.login,
+    ofAnother: row.of_another,
     database: row.database,
   };
 }

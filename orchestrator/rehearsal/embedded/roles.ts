@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { ident } from '../../../src/mapping/identifier.ts';
+import { type GrantsRequest, grantsOf, type SideGrants } from '../../grants/grants.ts';
 
 /** One role that can log in. */
 export interface Login {
@@ -51,18 +52,11 @@ export async function createRoles(server: SuperuserAccess, names: RoleNames = {}
     app: newLogin(names.app ?? 'app_rw'),
     sync: newLogin(names.sync ?? 'orchestrate_sync'),
   };
-  const owner = ident(logins.owner.name);
-  const sync = ident(logins.sync.name);
+  const { server: statements } = syncGrants(logins, 'postgres');
   await withSession(server.superuserUrl, async (superuser) => {
-    await createLogin(superuser, logins.owner, 'NOREPLICATION');
-    await createLogin(superuser, logins.app, 'NOREPLICATION');
-    await createLogin(superuser, logins.sync, 'REPLICATION');
-    // From 16 on the options belong to the grant. Before, INHERIT is the role's own attribute and its default.
-    const { rows } = await superuser.query<{ version: number }>(
-      `SELECT current_setting('server_version_num')::integer AS version`,
-    );
-    const options = (rows[0]?.version ?? 0) >= 160_000 ? ' WITH INHERIT TRUE, SET TRUE' : '';
-    await superuser.query(`GRANT ${owner} TO ${sync}${options}`);
+    for (const login of [logins.owner, logins.app]) await createLogin(superuser, login);
+    for (const statement of statements) await superuser.query(statement);
+    await setPassword(superuser, logins.sync);
   });
   return logins;
 }
@@ -76,24 +70,18 @@ export async function createDatabase(
   database: string,
   logins: Logins,
 ): Promise<RoleDatabase> {
-  const quoted = ident(database);
   const owner = ident(logins.owner.name);
-  const app = ident(logins.app.name);
-  const sync = ident(logins.sync.name);
   await withSession(server.superuserUrl, async (superuser) => {
     // template0: nobody can be connected to it, which would refuse a CREATE DATABASE that runs beside ours.
-    await superuser.query(`CREATE DATABASE ${quoted} OWNER ${owner} TEMPLATE template0`);
-    await superuser.query(`GRANT CREATE, CONNECT, TEMPORARY ON DATABASE ${quoted} TO ${sync}`);
+    await superuser.query(`CREATE DATABASE ${ident(database)} OWNER ${owner} TEMPLATE template0`);
   });
   const url = loginUrl(server.superuserUrl, database);
   await withSession(url(), async (superuser) => {
+    for (const statement of syncGrants(logins, database).database) await superuser.query(statement);
+    // An old application may empty its table, and the tests see to it that sync follows.
     await superuser.query(
       `ALTER DEFAULT PRIVILEGES FOR ROLE ${owner} IN SCHEMA public
-         GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLES TO ${app}`,
-    );
-    await superuser.query(
-      `ALTER DEFAULT PRIVILEGES FOR ROLE ${owner} IN SCHEMA public
-         GRANT USAGE ON SEQUENCES TO ${app}`,
+         GRANT TRUNCATE ON TABLES TO ${ident(logins.app.name)}`,
     );
   });
   return {
@@ -110,16 +98,34 @@ export async function setUpDatabase(
   return createDatabase(server, options.database, await createRoles(server, options));
 }
 
-async function createLogin(superuser: pg.Client, login: Login, replication: string): Promise<void> {
-  const role = ident(login.name);
+/** What `orchestrate grants --task run --application …` prints: the program runs here with these rights, and no others. */
+function syncGrants({ owner, app, sync }: Logins, database: string): SideGrants {
+  const request: GrantsRequest = {
+    task: 'run',
+    platform: 'plain',
+    role: sync.name,
+    owner: owner.name,
+    application: app.name,
+    database,
+    schemas: { source: 'public', org: 'public' },
+  };
+  // The schema is the same on both sides, and so are the statements.
+  return grantsOf(request, 'green');
+}
+
+async function createLogin(superuser: pg.Client, login: Login): Promise<void> {
   const { rowCount } = await superuser.query('SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1', [
     login.name,
   ]);
-  const verb = rowCount === 0 ? 'CREATE' : 'ALTER';
   await superuser.query(
-    `${verb} ROLE ${role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS INHERIT ${replication}
-       PASSWORD ${pg.escapeLiteral(login.password)}`,
+    `${rowCount === 0 ? 'CREATE' : 'ALTER'} ROLE ${ident(login.name)}
+       LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS INHERIT NOREPLICATION`,
   );
+  await setPassword(superuser, login);
+}
+
+async function setPassword(superuser: pg.Client, { name, password }: Login): Promise<void> {
+  await superuser.query(`ALTER ROLE ${ident(name)} PASSWORD ${pg.escapeLiteral(password)}`);
 }
 
 function newLogin(name: string): Login {
