@@ -10,6 +10,7 @@ export function asFailure(error: unknown): OrchestrateError {
   if (error instanceof OrchestrateError) return error;
   const state = sqlState(error);
   if (isTransient(error)) return failure('TRANSIENT', { found: state ?? 'a lost connection', cause: error });
+  if (state === '42501') return failure('RIGHT_MISSING', { found: 'error 42501', cause: error });
   const message = error instanceof Error ? error.message : 'something that is no error was thrown';
   return failure('INTERNAL', {
     found: state === undefined ? scrub(message).slice(0, 500) : `error ${state}`,

@@ -42,6 +42,11 @@ export const CATALOGUE = {
     'check user, password, database name and pg_hba.conf',
     'never',
   ),
+  RIGHT_MISSING: entry(
+    1,
+    'the login in use may not do what the command needs',
+    'orchestrate preflight names the right; orchestrate grants --task TASK prints what gives it',
+  ),
   // no-go
   PREFLIGHT_FAILED: entry(3, 'preflight found something that must be mended first', 'orchestrate preflight'),
   GATES_CLOSED: entry(3, 'at least one gate of the handover is not passed', 'orchestrate cutover --dry-run'),

@@ -136,7 +136,7 @@ describe('two runners, one lease', () => {
     await withClient(pair.blue.urls.owner, async (holder) => {
       await holder.query('CREATE TABLE public.other (id integer)');
       await holder.query('BEGIN; LOCK TABLE public.user_settings');
-      await withClient(pair.blue.urls.owner, async (locker) => {
+      await withClient(pair.blue.urls.sync, async (locker) => {
         const { rows: me } = await locker.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
         const locked = locker.query(`
           BEGIN;

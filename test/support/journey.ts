@@ -45,8 +45,16 @@ function documentOf<T>(command: string, stdout: string): T {
   return document;
 }
 
-/** @returns how to drive the program on these two databases, with the sync role's URLs unless others are given. */
-export function journey(pair: Pair, urls?: { blue: string; green: string }): Journey {
+/**
+ * @param urls of the login that the program uses; the sync role's unless given.
+ * @param options further variables of its environment.
+ * @returns how to drive the program on these two databases.
+ */
+export function journey(
+  pair: Pair,
+  urls?: { blue: string; green: string },
+  options: Readonly<Record<string, string>> = {},
+): Journey {
   const environment = {
     PATH: process.env['PATH'] ?? '',
     HOME: process.env['HOME'] ?? '/',
@@ -56,6 +64,7 @@ export function journey(pair: Pair, urls?: { blue: string; green: string }): Jou
     ORCHESTRATE_BLUE_URL: urls?.blue ?? pair.blue.urls.sync,
     ORCHESTRATE_GREEN_URL: urls?.green ?? pair.green.urls.sync,
     ORCHESTRATE_METRICS_LISTEN: '127.0.0.1:0',
+    ...options,
   };
   const start = (args: readonly string[], more: Record<string, string> = {}): Running => {
     const child = spawn(process.execPath, [PROGRAM, ...args], {

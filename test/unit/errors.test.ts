@@ -49,6 +49,7 @@ describe('errors of others', () => {
     expect(isTransient(failure('LOCK_TIMEOUT'))).toBe(true);
     expect(isTransient(failure('SLOT_LOST'))).toBe(false);
     expect(asFailure(failure('SLOT_LOST'))).toBeInstanceOf(OrchestrateError);
+    expect(asFailure(withCode('permission denied for table t', '42501')).code).toBe('RIGHT_MISSING');
     expect(asFailure('thrown text').code).toBe('INTERNAL');
   });
 });
