@@ -80,10 +80,10 @@ const DEFAULT_OWNER = `
   SELECT CASE
     WHEN to_regnamespace($1) IS NOT NULL
          AND NOT (SELECT n.nspowner = 'pg_database_owner'::regrole FROM pg_namespace AS n WHERE n.oid = to_regnamespace($1))
-         AND pg_has_role((SELECT n.nspowner FROM pg_namespace AS n WHERE n.oid = to_regnamespace($1)), 'member')
+         AND pg_has_role(coalesce($2::name, current_user), (SELECT n.nspowner FROM pg_namespace AS n WHERE n.oid = to_regnamespace($1)), 'member')
       THEN (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.oid = to_regnamespace($1))
-    WHEN pg_has_role(d.datdba, 'member') THEN pg_get_userbyid(d.datdba)
-    ELSE current_user::text
+    WHEN pg_has_role(coalesce($2::name, current_user), d.datdba, 'member') THEN pg_get_userbyid(d.datdba)
+    ELSE coalesce($2::name, current_user)::text
   END AS owner
   FROM pg_database AS d
   WHERE d.datname = current_database()`;
@@ -94,11 +94,17 @@ export type RunQuery = <Row extends object>(sql: string, bind: readonly unknown[
 /**
  * The role that owns, or is to own, the application's tables in this database: the owner of `table` where it exists;
  * else of the schema, else of the database, as far as we are a member; else ourselves.
+ * @param login who "we" are, where that is not the session's own role.
  */
-export async function tablesOwner(query: RunQuery, schema: string, table: string): Promise<string> {
+export async function tablesOwner(
+  query: RunQuery,
+  schema: string,
+  table: string,
+  login?: string,
+): Promise<string> {
   const [existing] = await query<{ owner: string }>(TABLE_OWNER, [qualified(schema, table)]);
   if (existing) return existing.owner;
-  const [fallback] = await query<{ owner: string }>(DEFAULT_OWNER, [ident(schema)]);
+  const [fallback] = await query<{ owner: string }>(DEFAULT_OWNER, [ident(schema), login ?? null]);
   if (!fallback) throw new Error('the server named no owner');
   return fallback.owner;
 }

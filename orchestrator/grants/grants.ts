@@ -54,6 +54,8 @@ export function grantsOf(request: GrantsRequest, side: Side): SideGrants {
       `GRANT ${login === 'sync' ? 'CONNECT, CREATE' : 'CONNECT'} ON DATABASE ${ident(request.database)} TO ${ident(role)}`,
       ...(acts ? ownersSchema(request, side) : []),
       ...(login === 'sync' ? applicationRights(request, side) : []),
+      // Without it not even the name of a table can be looked up.
+      ...(acts ? [] : [`GRANT USAGE ON SCHEMA ${ident(schemaOf(request, side))} TO ${ident(role)}`]),
       ...(task === 'verify' ? readRights(request, side, 'blue') : []),
     ],
     control: [...controlRights(login, task, role, side), ...guideRights(request, side)],
@@ -94,10 +96,7 @@ function applicationRights(request: GrantsRequest, side: Side): string[] {
 function readRights(request: GrantsRequest, side: Side, on: Side): string[] {
   if (side !== on) return [];
   const tables = tablesOf(side, request.schemas).map((t) => qualified(t.schema, t.name));
-  return [
-    `GRANT USAGE ON SCHEMA ${ident(schemaOf(request, side))} TO ${ident(request.role)}`,
-    `GRANT SELECT ON ${tables.join(', ')} TO ${ident(request.role)}`,
-  ];
+  return [`GRANT SELECT ON ${tables.join(', ')} TO ${ident(request.role)}`];
 }
 
 /** Green's tables are made by the run. */

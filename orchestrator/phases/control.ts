@@ -94,6 +94,7 @@ export async function ownerOf(
   place: Pick<Place, 'schemas'>,
   client: pg.ClientBase,
   side: Side,
+  login?: string,
 ): Promise<string> {
   const table = tablesOf(side, place.schemas)[0];
   if (!table) throw new Error(`${side} has no tables`);
@@ -102,6 +103,7 @@ export async function ownerOf(
       (await client.query(sql, [...bind])).rows as Row[],
     table.schema,
     table.name,
+    login,
   );
 }
 

@@ -73,7 +73,9 @@ async function checkSide(
   const schema = schemaOf(place, side);
   const findings = await checkServer(client, facts, Object.values(place.names.slot), options.copyWorkers);
   findings.push(...(await checkDirect(client, endpoint, facts)));
-  findings.push(...(await checkRights(client, facts, await ownerOf(place, client, side), schema)));
+  findings.push(
+    ...(await checkRights(client, facts, await ownerOf(place, client, side, facts.login), schema)),
+  );
   findings.push(...(await checkForeignSessions(client, facts)));
   findings.push(...(await checkActivity(client, facts, qualified(schema, SOURCE_TABLE))));
   const blocked = ['recovery', 'wal_level', 'slots', 'senders', 'replication', 'direct'];
