@@ -3,10 +3,11 @@ import { PLATFORMS, type Platform } from '../grants/platform.ts';
 import { defaultRole, TASKS, type Task } from '../grants/task.ts';
 import type { Side } from '../pg/side.ts';
 import type { Call, Command, Result } from './command.ts';
+import { SUMMARIES } from './summaries.ts';
 
 export const grants: Command = {
   name: 'grants',
-  describe: 'The SQL that gives a login the rights of one task, and no others; no database is asked',
+  describe: SUMMARIES.grants,
   flags: {
     task: { kind: 'text', choices: TASKS, describe: 'What the login is for; run unless given' },
     role: { kind: 'text', describe: 'The login; orchestrate_sync for run and worker' },

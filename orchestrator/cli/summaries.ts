@@ -17,6 +17,7 @@ export const SUMMARIES = {
   pause: 'Hold copy and sweeps; sync goes on',
   resume: 'Let copy and sweeps go on',
   migrate: 'The schema migrations of the organisational model, without a run',
+  grants: 'The SQL that gives a login the rights of one task, and no others; no database is asked',
   rehearse: 'The whole journey with a writing application: copy, sync, cutover, revert, cutover, finalize',
   config: 'Check the configuration, or show what holds and where it comes from; no database is asked',
   version: 'The version of this program and of Node.js',

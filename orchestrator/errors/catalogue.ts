@@ -45,7 +45,7 @@ export const CATALOGUE = {
   RIGHT_MISSING: entry(
     1,
     'the login in use may not do what the command needs',
-    'orchestrate preflight names the right; orchestrate grants --task TASK prints what gives it',
+    'orchestrate preflight names the right; orchestrate grants prints what gives it',
   ),
   // no-go
   PREFLIGHT_FAILED: entry(3, 'preflight found something that must be mended first', 'orchestrate preflight'),
