@@ -69,8 +69,18 @@ type Part = 'server' | 'in_database' | 'in_control_schema';
 async function grant(task: Task, role: string, parts: readonly Part[]): Promise<void> {
   ROLES.add(role);
   const printed = await as(NAMES.sync).command(
-    ...['grants', '--json', '--task', task, '--role', role, '--owner', NAMES.owner],
-    ...['--application', NAMES.app, '--database', NAMES.database],
+    'grants',
+    '--json',
+    '--task',
+    task,
+    '--role',
+    role,
+    '--owner',
+    NAMES.owner,
+    '--application',
+    NAMES.app,
+    '--database',
+    NAMES.database,
   );
   expect([printed.exit, printed.stderr]).toEqual([0, '']);
   for (const { side, ...given } of printed.json<GrantsDocument>().sides)
