@@ -3,8 +3,12 @@
 const ESCAPE = /\u001b\[[0-9;]*m/g;
 
 /** What stands before the text of a line: marks, numbers, a word and the gap behind it. Further lines begin below it. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: colours may stand in it
-const HEAD = /^(?:\u001b\[[0-9;]*m|[ ✓✗!?]|\d+ |(?:[\w.:(),-]+ )*[\w.:(),-]+ {2,})*/;
+const HEAD =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours may stand in it
+  /^(?:\u001b\[[0-9;]*m|[ ✓✗!?])*(?:\d+ )?(?:(?:\u001b\[[0-9;]*m)*(?:[\w.:(),-]+ )*[\w.:(),-]+(?:\u001b\[[0-9;]*m| ){2,})*/;
+
+/** Between words; not between an option and its value, which are copied together. */
+const BREAK = /(?<! --[\w-]+)(?<=\S)(?= )/;
 
 /** A deeper beginning would leave too little room. */
 const DEEPEST = 34;
@@ -29,7 +33,7 @@ function broken(line: string, columns: number): string {
   const lines: string[] = [];
   let current = head;
   let empty = true;
-  for (const word of line.slice(head.length).split(/(?<=\S)(?= )/)) {
+  for (const word of line.slice(head.length).split(BREAK)) {
     if (!empty && widthOf(current) + widthOf(word) > columns) {
       lines.push(current.trimEnd());
       current = indent;

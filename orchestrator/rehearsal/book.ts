@@ -1,4 +1,5 @@
 import type {
+  AlertFact,
   ChartFact,
   CheckFact,
   CopyFact,
@@ -36,6 +37,7 @@ export class Book {
   chart: ChartFact | null = null;
   guide: RehearsalReport['guide'] = null;
   finalize: FinalizeFact | null = null;
+  alerts: readonly AlertFact[] = [];
   restored: RestoredFact | null = null;
   servingChanges: RehearsalReport['serving_changes'] = null;
 

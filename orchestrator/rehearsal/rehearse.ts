@@ -6,6 +6,7 @@ import type { Log } from '../log/log.ts';
 import { scrub } from '../log/redact.ts';
 import { endpointsOf } from '../pg/endpoints.ts';
 import { otherSide, type Side } from '../pg/side.ts';
+import { watchAlerts } from './alerts.ts';
 import { Book } from './book.ts';
 import { check } from './check.ts';
 import { acceptedParked, environmentOf, type Scale } from './configuration.ts';
@@ -231,6 +232,11 @@ async function perform(
 
     const run = driven.run();
     pair.guard(run.pid);
+    const alerts = watchAlerts(metricsPort);
+    ending.push(async () => {
+      await alerts.stop();
+      book.alerts = alerts.watch.facts();
+    });
     const scene: Scene = {
       settings: { ...settings, acceptParked: acceptedParked(settings) },
       soakMs: options.soakMs,

@@ -107,6 +107,7 @@ export function reportOf(
     checks: book.checks,
     guide: book.guide,
     finalize: book.finalize,
+    alerts: book.alerts,
     restored: book.restored,
     iterations: [],
     serving_changes: book.servingChanges,

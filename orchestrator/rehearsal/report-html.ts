@@ -1,6 +1,6 @@
 import type { RehearsalReport, RestoredFact } from './report.ts';
 import { escaped, timeChart, waterfall } from './report-chart.ts';
-import { freezeTable, guideTable, roundsTable } from './report-text.ts';
+import { alertsTable, freezeTable, guideTable, NO_ALERT, roundsTable } from './report-text.ts';
 
 /** Light, dark by the reader's system, and ink on paper; wide tables and charts scroll by themselves on a telephone. */
 const STYLE = `
@@ -150,6 +150,7 @@ export function htmlOf(report: RehearsalReport): string {
         ? '<p>Finalize was not reached.</p>'
         : `<p>Finalize: ${cell(finalize.outcome)}. Stays by intention: ${cell(finalize.left.join(', ') || 'nothing')}. Found in the catalogs beyond that: ${cell(finalize.residue.join(', ') || 'nothing')}.</p>`,
     ),
+    ...(report.alerts.length === 0 ? [] : [alerts(report)]),
     ...(report.restored === null ? [] : [afterwards(report.restored)]),
     ...(report.iterations.length > 1 ? [rounds(report)] : []),
     section(
@@ -183,6 +184,14 @@ function afterwards({ identical, left, unread }: RestoredFact): string {
           ['is not as it was'],
           left.map((line) => [line]),
         ),
+  );
+}
+
+function alerts(report: RehearsalReport): string {
+  const [head = [], ...lines] = alertsTable(report);
+  return section(
+    'Alerts that would have fired',
+    lines.length === 0 ? `<p>${NO_ALERT}</p>` : table(head, lines),
   );
 }
 

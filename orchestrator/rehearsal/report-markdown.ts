@@ -1,6 +1,6 @@
 import type { GuideFigures } from '../state/documents.ts';
 import type { CheckFact, HandoverFact, RehearsalReport } from './report.ts';
-import { freezeTable, guideTable, roundsTable } from './report-text.ts';
+import { alertsTable, freezeTable, guideTable, NO_ALERT, roundsTable } from './report-text.ts';
 
 const inCell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -59,6 +59,7 @@ export function markdownOf(report: RehearsalReport): string {
       ? 'Finalize was not reached.'
       : `Finalize: ${report.finalize.outcome}. Stays by intention: ${report.finalize.left.join(', ') || 'nothing'}. ` +
         `Found in the catalogs beyond that: ${report.finalize.residue.join(', ') || 'nothing'}.`,
+    ...(report.alerts.length === 0 ? [] : ['## Alerts that would have fired', alertsMarkdown(report)]),
     ...(report.restored === null
       ? []
       : [
@@ -91,6 +92,11 @@ function failuresOf(report: RehearsalReport): string[] {
 function guideMarkdown(guide: GuideFigures): string {
   const [head = [], ...lines] = guideTable(guide);
   return table(head, lines);
+}
+
+function alertsMarkdown(report: RehearsalReport): string {
+  const [head = [], ...lines] = alertsTable(report);
+  return lines.length === 0 ? NO_ALERT : table(head, lines);
 }
 
 function roundsMarkdown(report: RehearsalReport): string {

@@ -67,6 +67,24 @@ export function guideTable(guide: GuideFigures): string[][] {
   ];
 }
 
+/** Alerts whose condition held at all, with a head line. */
+export function alertsTable(report: RehearsalReport): string[][] {
+  return [
+    ['alert', 'would have', 'its condition held for', 'fires after'],
+    ...report.alerts
+      .filter((a) => a.held_seconds !== null)
+      .map((a) => [
+        a.alert,
+        a.fired ? 'fired' : 'not fired',
+        `${a.held_seconds ?? 0} s`,
+        a.for_seconds === 0 ? 'at once' : `${a.for_seconds / 60} min`,
+      ]),
+  ];
+}
+
+/** What is to be known of a list in which nothing stands. */
+export const NO_ALERT = 'None of them, and the condition of none held at any moment.';
+
 /** The rounds side by side, with a head line. */
 export function roundsTable(report: RehearsalReport): string[][] {
   return [

@@ -27,6 +27,8 @@ export interface RehearsalReport {
   /** What `status` said of the guide's figures before finalize, both sides with everything on them. */
   readonly guide: GuideFigures | null;
   readonly finalize: FinalizeFact | null;
+  /** Every alert of the rules, judged by the runner's own metrics; empty where no runner was reached. */
+  readonly alerts: readonly AlertFact[];
   /** On given databases: whether both are what they were before; null on servers of the rehearsal's own. */
   readonly restored: RestoredFact | null;
   /** Every round of the whole journey, the last one included, which the rest of the report is about. */
@@ -181,6 +183,15 @@ export interface RestoredFact {
   readonly left: readonly string[];
   /** Tables of others whose rows the sync role may not read: only their definitions were held against each other. */
   readonly unread: readonly string[];
+}
+
+export interface AlertFact {
+  readonly alert: string;
+  /** How long its condition has to hold before it fires. */
+  readonly for_seconds: number;
+  /** The longest time it did; null: never. */
+  readonly held_seconds: number | null;
+  readonly fired: boolean;
 }
 
 export interface IterationFact {

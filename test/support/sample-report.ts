@@ -131,8 +131,24 @@ export function sampleReport(failed = false): RehearsalReport {
           residue: [],
           blue_refuses_writes: true,
         },
-    restored: null,
-    iterations: [],
+    alerts: [
+      { alert: 'SyncDown', for_seconds: 120, held_seconds: 3, fired: false },
+      { alert: 'StandbyWrites', for_seconds: 0, held_seconds: 31, fired: true },
+      { alert: 'SlotLost', for_seconds: 0, held_seconds: null, fired: false },
+    ],
+    restored: failed
+      ? { identical: false, left: ['green, new: relation public.forgotten r app_owner'], unread: [] }
+      : { identical: true, left: [], unread: ['blue public.audit'] },
+    iterations: [1, 2, 3].map((iteration) => ({
+      iteration,
+      verdict: failed && iteration === 3 ? 'failed' : 'passed',
+      seconds: 41.2,
+      copy_seconds: 5.3,
+      longest_gap_ms: [310, 288.4, 402, 290.1],
+      lost: 0,
+      differences: 0,
+      restored: !failed,
+    })),
     serving_changes: { proved: failed ? 1 : 3, handovers: names.length },
     stages: [{ stage: 'servers', seconds: 2, note: 'PostgreSQL 15.18 and 18.4' }],
     lag: Array.from({ length: 40 }, (_, i) => ({

@@ -90,7 +90,7 @@ describe('status', () => {
           runbook: 'y',
         },
         copy: { rows_done: 1_000, rows_expected: 3_000, eta: '2026-01-02T14:01:05Z' },
-        gates: GATES.map((name) => ({ name, passed: name !== 'sweep', detail: 'd'.repeat(200) })),
+        gates: GATES.map((name) => ({ name, passed: name !== 'sweep', detail: 'ddd '.repeat(50).trim() })),
         next_steps: Array.from({ length: 5 }, (_, i) => `orchestrate some-command-${i}`),
       },
       view,
@@ -99,7 +99,7 @@ describe('status', () => {
     expect(lines).toContain('Stopped  SLOT_LOST: gone');
     expect(lines).toContain('Copy     ██████░░░░░░░░░░░░ 33 %   1000/3000 rows   1m05s left');
     expect(lines[0]).toContain('NO-GO 14/15 gates');
-    expect(lines.some((l) => l.startsWith('         ✗ sweep: ddd'))).toBe(true);
+    expect(lines.some((l) => l.startsWith('         ✗ sweep: ddd ddd'))).toBe(true);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
   });
 

@@ -268,6 +268,21 @@ describe('a line that is too wide', () => {
     ]);
   });
 
+  it('goes on below the text of a stage and of a total', () => {
+    expect(wrap(' ✓ proof   0.8 s  1709 lost, 0 differences', 38).split('\n')).toEqual([
+      ' ✓ proof   0.8 s  1709 lost, 0',
+      `${' '.repeat(18)}differences`,
+    ]);
+    expect(wrap('Writes    3403 offered, 0 unknown', 26).split('\n')).toEqual([
+      'Writes    3403 offered, 0',
+      `${' '.repeat(10)}unknown`,
+    ]);
+  });
+
+  it('keeps an option with its value', () => {
+    expect(wrap('accept them: --accept-parked 27', 30)).toBe('accept them:\n--accept-parked 27');
+  });
+
   it('keeps a word whole, and counts no colours', () => {
     const path = '/a/path/that/is/longer/than/the/line';
     expect(wrap(`Report    ${path}`, 20)).toContain(path);

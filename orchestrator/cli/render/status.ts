@@ -1,6 +1,7 @@
 import type { LockWait } from '../../pg/lock-waits.ts';
 import type { StatusDocument } from '../../state/documents.ts';
 import type { Style } from '../terminal.ts';
+import { wrap } from '../wrap.ts';
 import { bar, bytes, compact, count, duration, flow, seconds, secondsSince, UNKNOWN } from './format.ts';
 
 export interface StatusView {
@@ -130,8 +131,7 @@ function gateLines(s: StatusDocument, { style, columns }: StatusView): string[] 
   const closed = s.gates.filter((g) => g.passed !== true);
   // All of them closed says no more than the headline does.
   if (closed.length === 0 || closed.length === s.gates.length) return [];
-  return closed.map((g) => {
-    const line = `${label('')}${g.passed === null ? '?' : '✗'} ${g.name}: ${g.detail}`;
-    return style.yellow(line.length > columns ? `${line.slice(0, columns - 1)}…` : line);
-  });
+  return closed.map((g) =>
+    style.yellow(wrap(`${label('')}${g.passed === null ? '?' : '✗'} ${g.name}: ${g.detail}`, columns)),
+  );
 }
