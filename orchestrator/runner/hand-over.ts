@@ -13,7 +13,7 @@ import { changeState } from '../state/store.ts';
 import { notRevertible } from '../stream/not-revertible.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
 import { drift } from '../verify/last-sweep.ts';
-import { gatesOf, judged, optionsOf } from './judge.ts';
+import { gatesOf, judged, optionsOf, shrinkBefore } from './judge.ts';
 import { type ClaimedRequest, isCancelled, type Outcome } from './requests.ts';
 import type { Runner } from './runner.ts';
 
@@ -99,6 +99,8 @@ export async function handOver(
       }),
     };
 
+  // Gates and lists have taken their time: what was written meanwhile is looked at now, and not in the freeze.
+  await shrinkBefore(runner);
   const { state } = await runner.state();
   await changeState(
     runner.control.clients.green,

@@ -1,4 +1,5 @@
 import type { Settings } from '../config/settings.ts';
+import { asFailure } from '../errors/as-failure.ts';
 import { failure, hasCode } from '../errors/failure.ts';
 import { otherSide } from '../pg/side.ts';
 import { type Gate, readGates } from '../phases/handover/gates.ts';
@@ -9,9 +10,11 @@ import type { HandoverOptions as Asked } from '../state/request.ts';
 import { canaryRoundTrip } from '../stream/canary.ts';
 import { driverOf } from '../traffic/choose.ts';
 import { drift, lastSweep } from '../verify/last-sweep.ts';
+import { shrinkDelta } from '../verify/shrink.ts';
 import type { Runner } from './runner.ts';
 
 const CANARY_MS = 5_000;
+const MANY_KEYS = 5_000;
 
 /** @returns what this handover may cost: what its request says, else what the runner was told. */
 export function optionsOf(settings: Settings, asked: Asked): HandoverOptions {
@@ -79,6 +82,8 @@ export async function gatesOf(
     sweep = await lastSweep(clients.green, ctx);
   }
   if (!options.dryRun && sweep?.clean && serving === 'blue') await runner.armReverse();
+  // So many would be most of the predicted freeze.
+  if (!options.dryRun && (applier.delta.size ?? 0) > MANY_KEYS) await shrinkBefore(runner);
   const prediction = predictFreeze(applier.status.lagSeconds, applier.delta.size ?? 0);
   ctx.metrics.set('freeze_predicted_seconds', {}, prediction.freezeMs / 1000);
   ctx.metrics.set('freeze_budget_seconds', {}, options.budgetMs / 1000);
@@ -97,4 +102,13 @@ export async function gatesOf(
   });
   const swept = { sweep_lsn: sweep?.lsn ?? null, rows_compared: sweep?.result.rows_compared ?? null };
   return { gates, predictedMs: prediction.freezeMs, swept };
+}
+
+/** Makes the delta small while writes go on. It is no condition of a handover: a large one only freezes for longer. */
+export async function shrinkBefore({ ctx, sync }: Runner): Promise<void> {
+  if (!sync || sync.applier.delta.lost) return;
+  await shrinkDelta(ctx, sync.serving, sync.applier).catch((error: unknown) => {
+    if (ctx.signal.aborted) throw error;
+    ctx.log.warn({ code: asFailure(error).code }, 'the delta could not be made smaller');
+  });
 }

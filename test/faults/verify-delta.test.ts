@@ -1,14 +1,20 @@
-/** A key that is never at rest: no sweep calls it a difference, and the freeze compares it again. */
+/** The delta under writes: a key that is never at rest, and a delta that is made small before a freeze. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sweepPhase } from '../../orchestrator/phases/sweep.ts';
 import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
+import { compareKeys } from '../../orchestrator/verify/compare-keys.ts';
+import { shrinkDelta } from '../../orchestrator/verify/shrink.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
 import { type ForwardStream, forwardStream } from '../support/forward-stream.ts';
 import { type GreenServing, greenServing } from '../support/green-serving.ts';
-import { withClient } from '../support/sql.ts';
+import { plantOn } from '../support/plant.ts';
+import { execute, withClient } from '../support/sql.ts';
 import { until } from '../support/until.ts';
 
 const HOT = 7;
+const TOUCHED = { from: 1_001, to: 1_900 };
+/** Of them; others are parked. */
+const MANY = 800;
 
 /** One client that writes one row as fast as it is answered, until told to end. */
 async function hotWriter(
@@ -35,6 +41,7 @@ async function hotWriter(
 
 describe.each(['blue', 'green'] as const)('while %s serves', (serving) => {
   const table = serving === 'blue' ? 'user_settings' : 'settings';
+  const standby = serving === 'blue' ? 'settings' : 'user_settings';
   let pair: Pair;
   let stream: ForwardStream | GreenServing;
   let hot: Awaited<ReturnType<typeof hotWriter>>;
@@ -56,6 +63,14 @@ describe.each(['blue', 'green'] as const)('while %s serves', (serving) => {
     if (found === 'lost') throw new Error('the delta is lost');
     return found;
   };
+  const touch = async (token: string): Promise<void> => {
+    await execute(
+      pair[serving].urls.app,
+      `UPDATE ${table} SET llm_model = '${token}' WHERE id BETWEEN ${TOUCHED.from} AND ${TOUCHED.to}`,
+    );
+    await until('the delta to know them', () => keys().has(TOUCHED.from) && keys().has(TOUCHED.to));
+  };
+
   it('a key that is written faster than pictures are taken is no difference, and stays in the delta', async () => {
     for (let n = 0; n < 3; n++) {
       const before = hot.written();
@@ -65,5 +80,41 @@ describe.each(['blue', 'green'] as const)('while %s serves', (serving) => {
       expect(hot.written()).toBeGreaterThan(before);
     }
     await until('the delta to have it', () => keys().has(HOT));
+  });
+
+  it('a difference among the touched keys leaves the delta as it is', async () => {
+    await touch('planted upon');
+    await until('them to be applied', () => keys().size > MANY);
+    await plantOn(
+      pair,
+      serving === 'blue' ? 'green' : 'blue',
+      `UPDATE ${standby} SET language = 'xx' WHERE id = 1500`,
+    );
+    await shrinkDelta(stream.ctx, serving, stream.applier);
+    expect(keys().size).toBeGreaterThan(MANY);
+    await plantOn(
+      pair,
+      serving === 'blue' ? 'green' : 'blue',
+      `UPDATE ${standby} SET language = NULL WHERE id = 1500`,
+    );
+    await execute(pair[serving].urls.app, `UPDATE ${table} SET language = NULL WHERE id = 1500`);
+  });
+
+  it('is made small while writes go on, and what is left is all that the freeze has to compare', async () => {
+    await touch('shrunk');
+    expect(keys().size).toBeGreaterThan(MANY);
+    await shrinkDelta(stream.ctx, serving, stream.applier);
+    expect(keys().size).toBeLessThan(100);
+    // One that is touched after it counts again.
+    await execute(pair[serving].urls.app, `UPDATE ${table} SET llm_model = 'later' WHERE id = 1200`);
+    await until('the delta to know it', () => keys().has(1_200));
+    await until('the hot key to be known', () => keys().has(HOT));
+    await hot.end();
+    await stream.drained();
+    const all = [...keys()];
+    const differing = await withClient(pair.blue.urls.sync, (blue) =>
+      withClient(pair.green.urls.sync, (green) => compareKeys(stream.ctx, { blue, green }, all, serving)),
+    );
+    expect(differing).toEqual([]);
   });
 });
