@@ -11,7 +11,7 @@ import { settle } from './settle.ts';
 /** Keys compared in one statement a side. */
 const BATCH = 5_000;
 /** A freeze compares as many in a moment. */
-const FEW = 500;
+const FEW = 100;
 /** Each pass leaves what was written while it ran. */
 const PASSES = 3;
 
