@@ -218,9 +218,16 @@ function charts(report: RehearsalReport): string[] {
   const toSeconds = Math.max(chart.points.at(-1)?.at_seconds ?? 1, lag.at(-1)?.at_seconds ?? 1);
   const common = { freezes: marked, toSeconds };
   const { points } = chart;
+  const rests =
+    report.checks.length === 0
+      ? []
+      : [
+          '<p class="soft">After each freeze the writers rest for a moment, while both sides are compared.</p>',
+        ];
   const of = (pick: (p: (typeof points)[number]) => number | null) =>
     points.map((p) => [p.at_seconds, pick(p)] as const);
   return [
+    ...rests,
     timeChart({
       ...common,
       title: 'Writes acknowledged',
