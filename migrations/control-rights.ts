@@ -58,6 +58,7 @@ const WATCHED = {
     'lease',
     'run',
     'journal',
+    'journal_link',
     'request',
     'chunk',
     'sweep',

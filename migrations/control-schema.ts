@@ -1,6 +1,7 @@
 import { SOURCE_COLUMNS } from '../src/mapping/columns.ts';
 import { ident } from '../src/mapping/identifier.ts';
 import { FENCE_FUNCTIONS } from './fence-functions.ts';
+import { JOURNAL_CHAIN } from './journal-chain.ts';
 
 /**
  * The control schema `orchestrator`, as SQL for one side.
@@ -110,6 +111,8 @@ export const CONTROL_GREEN = `
     detail     jsonb NOT NULL DEFAULT '{}',
     by         jsonb NOT NULL DEFAULT '{}'
   );
+
+  ${JOURNAL_CHAIN}
 
   CREATE TABLE orchestrator.request (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

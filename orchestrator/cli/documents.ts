@@ -5,6 +5,7 @@ import type { RehearsalReport } from '../rehearsal/report.ts';
 import type { PlanDocument } from '../runner/plan.ts';
 import type {
   EndDocument,
+  ErrorDocument,
   FailureDocument,
   HandoverDocument,
   JournalEntry,
@@ -13,6 +14,7 @@ import type {
   StatusDocument,
   VerifyDocument,
 } from '../state/documents.ts';
+import type { ChainDocument } from '../state/journal-chain.ts';
 import type { ConfigDocument } from './config.ts';
 import type { GrantsDocument } from './grants.ts';
 
@@ -32,6 +34,11 @@ export interface WorkerDocument extends RunDocument {
 /** The whole journal; with `--follow` each line is one entry. */
 export interface EventsDocument {
   readonly events: readonly JournalEntry[];
+}
+
+/** What `events --verify` ends with. */
+export interface ChainReport extends ChainDocument {
+  readonly error?: ErrorDocument;
 }
 
 export interface VersionDocument {
@@ -54,7 +61,7 @@ export interface CommandDocuments {
   readonly run: RunDocument | FailureDocument;
   readonly worker: WorkerDocument | FailureDocument;
   readonly status: StatusDocument | FailureDocument;
-  readonly events: EventsDocument | JournalEntry | FailureDocument;
+  readonly events: EventsDocument | JournalEntry | ChainReport | FailureDocument;
   readonly verify: VerifyDocument | GuideDocument | FailureDocument;
   readonly cutover: HandoverDocument | FailureDocument;
   readonly revert: HandoverDocument | FailureDocument;

@@ -39,7 +39,7 @@ export const CATALOGUE = {
   AUTHENTICATION: entry(
     4,
     'a database refused the login',
-    'check user, password, database name and pg_hba.conf',
+    'check user, password, database name and pg_hba.conf; 28000 also when it wants TLS or a client certificate',
     'never',
   ),
   RIGHT_MISSING: entry(
@@ -47,10 +47,20 @@ export const CATALOGUE = {
     'the login in use may not do what the command needs',
     'orchestrate preflight names the right; orchestrate grants prints what gives it',
   ),
+  TLS_REFUSED: entry(
+    4,
+    'a connection could not be made as secure as it has to be; there is no fallback',
+    'check sslmode, sslrootcert, sslcert and sslkey in the URL, and the certificate of the server',
+  ),
   // no-go
   PREFLIGHT_FAILED: entry(3, 'preflight found something that must be mended first', 'orchestrate preflight'),
   GATES_CLOSED: entry(3, 'at least one gate of the handover is not passed', 'orchestrate cutover --dry-run'),
   DIFFERENCES: entry(3, 'the two sides do not hold the same facts', 'orchestrate verify --repair'),
+  JOURNAL_CHANGED: entry(
+    3,
+    'the journal is not what was written: somebody has changed it, or switched its triggers off',
+    'compare it with backups and with the heads that were noted; find out who owns the table or was a superuser',
+  ),
   WRONG_PHASE: entry(3, 'the command has no meaning in the phase the migration is in', 'orchestrate status'),
   KEPT_ROWS: entry(
     3,

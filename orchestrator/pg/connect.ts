@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { connectionFailure } from '../errors/connection.ts';
-import { type Endpoint, label } from './endpoint.ts';
+import { type Endpoint, label, passwordFor } from './endpoint.ts';
 
 /**
  * The settings every session of ours pins, whatever the role or the database says (FIELD-NOTES A and K4): text that
@@ -40,8 +40,23 @@ export interface ConnectOptions {
   readonly shortKeepalive?: boolean;
 }
 
+/**
+ * Password and certificates as they are now. Where a run leads never changes under way, and a file that is just being
+ * replaced does not end it: then what was known before is tried once more.
+ */
+function renewed(endpoint: Endpoint): { password: string; tls: Endpoint['tls'] } {
+  let now: Pick<Endpoint, 'password' | 'tls'> = endpoint;
+  try {
+    now = endpoint.renewed?.() ?? endpoint;
+  } catch {
+    // The server's answer to the old secret says more than a file that is gone for a moment.
+  }
+  return { password: passwordFor({ ...endpoint, password: now.password }), tls: now.tls };
+}
+
 /** @returns the driver's configuration for one session of ours; it holds the password. */
 export function clientConfig(endpoint: Endpoint, options: ConnectOptions): pg.ClientConfig {
+  const { password, tls } = renewed(endpoint);
   const settings = { ...PINNED, ...options.settings };
   // The server's own view of a dead client: without it a stalled session holds its locks for two hours.
   if (options.shortKeepalive)
@@ -56,9 +71,8 @@ export function clientConfig(endpoint: Endpoint, options: ConnectOptions): pg.Cl
     port: endpoint.port,
     database: endpoint.database,
     user: endpoint.user,
-    // Without a password the driver looks into PGPASSFILE.
-    ...(endpoint.password === undefined ? {} : { password: endpoint.password }),
-    ssl: endpoint.tls,
+    password,
+    ssl: tls,
     application_name: `orchestrate/${options.purpose}`,
     options: Object.entries(settings)
       .map(([name, value]) => `-c ${name}=${value}`)
@@ -86,13 +100,33 @@ export async function connect(endpoint: Endpoint, options: ConnectOptions): Prom
   return client;
 }
 
-/** A pool of such sessions. */
+type Connected = ((error: Error) => void) | ((error: null, client: pg.Client) => void);
+
+/** A pool of such sessions. Each is opened with the secrets of its moment. */
 export function createPool(endpoint: Endpoint, options: ConnectOptions & { max: number }): pg.Pool {
+  class Session extends pg.Client {
+    constructor() {
+      super(clientConfig(endpoint, options));
+    }
+
+    override connect(): Promise<pg.Client>;
+    override connect(callback: Connected): void;
+    override connect(callback?: Connected): Promise<pg.Client> | undefined {
+      if (callback === undefined) return super.connect();
+      const told = callback as (error: Error | null, client?: pg.Client) => void;
+      super.connect(((error: Error | null) => {
+        if (error) told(connectionFailure(endpoint.side, label(endpoint), error));
+        else told(null, this);
+      }) as Connected);
+      return undefined;
+    }
+  }
   const pool = new pg.Pool({
-    ...clientConfig(endpoint, options),
+    Client: Session as unknown as new () => pg.ClientBase,
+    connectionTimeoutMillis: 10_000,
     max: options.max,
     idleTimeoutMillis: 30_000,
-  });
+  } as pg.PoolConfig);
   pool.on('error', () => {});
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;

@@ -18,7 +18,9 @@ export function endpointOf(settings: Pick<Settings, 'urls'>, side: Side): Endpoi
       found: 'none of them',
       fix: `export ORCHESTRATE_${side.toUpperCase()}_URL=postgres://user@host:5432/database`,
     });
-  return parseEndpoint(side, source.kind === 'url' ? source.url.reveal() : readUrl(side, source.path));
+  const read = () =>
+    parseEndpoint(side, source.kind === 'url' ? source.url.reveal() : readUrl(side, source.path));
+  return { ...read(), renewed: read };
 }
 
 /** The URL itself, with its password: for a file or the environment of a child, never for a log. */

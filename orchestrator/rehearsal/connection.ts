@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { parseEndpoint } from '../pg/endpoint.ts';
+import { parseEndpoint, passwordFor } from '../pg/endpoint.ts';
 
 /** A database as the rehearsal reaches it: a URL, or the driver's configuration where TLS or a proxy needs more. */
 export type Database = string | pg.ClientConfig;
@@ -25,7 +25,7 @@ function driverConfig(database: Database): pg.ClientConfig {
     port: at.port,
     database: at.database,
     user: at.user,
-    ...(at.password === undefined ? {} : { password: at.password }),
+    password: passwordFor(at),
     ssl: at.tls,
   };
 }

@@ -35,6 +35,7 @@ export async function answer(runner: Runner, request: ClaimedRequest): Promise<O
     command: request.command,
     phase: state.phase,
     ...(reason === undefined ? {} : { reason }),
+    ...(request.by === undefined ? {} : { asked_by: request.by }),
   });
   let outcome: Outcome;
   let ends: OrchestrateError | undefined;

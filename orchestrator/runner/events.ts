@@ -4,6 +4,7 @@ import { connect } from '../pg/connect.ts';
 import { endpointOf } from '../pg/endpoints.ts';
 import type { JournalEntry } from '../state/documents.ts';
 import { readJournal } from '../state/journal.ts';
+import { type ChainDocument, verifyChain } from '../state/journal-chain.ts';
 import { hasControl } from '../state/store.ts';
 
 export interface EventOptions {
@@ -12,6 +13,20 @@ export interface EventOptions {
   /** Go on with what comes, until `signal`. */
   readonly follow: boolean;
   readonly signal: AbortSignal;
+}
+
+/**
+ * Whether the journal is as it was written; an empty one where no migration has been started.
+ * @throws OrchestrateError CANNOT_CONNECT, AUTHENTICATION.
+ */
+export async function checkJournal(settings: Settings): Promise<ChainDocument> {
+  const client = await connect(endpointOf(settings, 'green'), { purpose: 'events' });
+  try {
+    if (!(await hasControl(client))) return { intact: true, entries: 0, head: null, problems: [], more: 0 };
+    return await verifyChain(client);
+  } finally {
+    await client.end().catch(() => {});
+  }
 }
 
 /** The journal, oldest entry first; nothing where no migration has been started. */

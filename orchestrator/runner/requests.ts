@@ -8,7 +8,11 @@ import { actor } from '../state/journal.ts';
 import type { Request } from '../state/request.ts';
 
 /** A request as it stands in the table. */
-export type ClaimedRequest = Request & { readonly id: string };
+export type ClaimedRequest = Request & {
+  readonly id: string;
+  /** Who asked: user and host of the operating system, and of the database; absent where nobody did. */
+  readonly by?: Readonly<Record<string, unknown>>;
+};
 
 /** What a carried-out request leaves: the exit code and the JSON document of its command. */
 export interface Outcome {
@@ -57,7 +61,7 @@ export async function claimRequest(
        ORDER BY w.id
        LIMIT 1
        FOR UPDATE SKIP LOCKED)
-     RETURNING r.id::text, r.command, r.options`,
+     RETURNING r.id::text, r.command, r.options, r.by`,
     [migration, sinceEpoch.toString(), epoch.toString()],
   );
   return rows[0] ?? null;

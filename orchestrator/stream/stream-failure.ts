@@ -23,7 +23,11 @@ export function judgeFailure(
   at: { readonly lsn: Lsn; readonly singly: boolean },
 ): { readonly error: OrchestrateError; readonly verdict: Verdict } {
   if (error instanceof OrchestrateError)
-    return { error, verdict: error.entry.retry === 'transient' ? 'retry' : 'fatal' };
+    return {
+      error,
+      // The same run has logged in before, so a secret or a certificate is being rotated: the other half will follow.
+      verdict: error.entry.retry === 'transient' || error.entry.exit === 4 ? 'retry' : 'fatal',
+    };
   const state = sqlState(error);
   if (isTransient(error))
     return {

@@ -1,10 +1,13 @@
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication';
 import { ident, literal } from '../../src/mapping/identifier.ts';
+import { connectionFailure, refusal } from '../errors/connection.ts';
 import { failure } from '../errors/failure.ts';
+import { sqlState } from '../errors/sqlstate.ts';
 import { clientConfig } from '../pg/connect.ts';
-import type { Endpoint } from '../pg/endpoint.ts';
+import { type Endpoint, label } from '../pg/endpoint.ts';
 import { formatLsn, type Lsn } from '../pg/lsn.ts';
 import { Acknowledger } from './acknowledger.ts';
 import { ByteQueue } from './byte-queue.ts';
@@ -34,6 +37,11 @@ export interface TailOptions {
 }
 
 const MAX_STATUS_MS = 10_000;
+/**
+ * The library waits for the end of a connection that broke in its handshake, for ever, before it tells of it.
+ */
+const OPEN_MS = 15_000;
+const CLOSE_MS = 2_000;
 /** How many decoded messages that are taken are cut off at a time. */
 const CUT = 4_096;
 
@@ -103,11 +111,22 @@ export class Tail {
       return (block, start, end) => this.#arrive(block, start, end);
     });
     return new Promise((resolve, reject) => {
-      const ended = (error: unknown): void => {
+      const { endpoint } = this.#options;
+      const ended = (cause: unknown): void => {
+        // 42501 is also what a command is refused with once the login has been accepted.
+        const login =
+          sqlState(cause) === '42501' ? undefined : refusal(endpoint.side, label(endpoint), cause);
+        const error = login ?? cause;
+        clearTimeout(late);
         this.#fail(error);
         reject(asError(error));
       };
+      const late = setTimeout(
+        () => ended(connectionFailure(endpoint.side, label(endpoint), undefined)),
+        OPEN_MS,
+      );
       this.#service.on('start', () => {
+        clearTimeout(late);
         this.#status(true);
         resolve();
       });
@@ -221,7 +240,7 @@ export class Tail {
     this.#queue.clear();
     this.#decoded = [];
     this.#first = 0;
-    await this.#service.destroy().catch(() => {});
+    await Promise.race([this.#service.destroy().catch(() => {}), delay(CLOSE_MS, undefined, { ref: false })]);
   }
 
   /** Runs inside the socket's callback, where nothing may throw (FIELD-NOTES E): it only looks at fixed places. */

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { ident } from '../../../src/mapping/identifier.ts';
-import { label, parseEndpoint } from '../../pg/endpoint.ts';
+import { label, parseEndpoint, passwordFor } from '../../pg/endpoint.ts';
 
 /** What an instance says about one of its databases. */
 export interface Shown {
@@ -35,7 +35,7 @@ export class Console {
       port: at.port,
       database: at.database,
       user: at.user,
-      ...(at.password === undefined ? {} : { password: at.password }),
+      password: passwordFor(at),
       ssl: at.tls,
       connectionTimeoutMillis: CONNECT_MS,
     });
