@@ -125,7 +125,7 @@ describe('rehearse on given databases', () => {
     const before = await whole();
     for (const side of SIDES) {
       await writeFile(join(scratch, `${side}-url`), pair[side].urls.sync, { mode: 0o600 });
-      await writeFile(join(scratch, `${side}-app-url`), pair[side].urls.app, { mode: 0o600 });
+      await writeFile(join(scratch, `${side}-app`), pair[side].urls.app, { mode: 0o600 });
     }
     const block = blocksOf(await readFile(README, 'utf8')).find((b) => b.marks.includes('staging'));
     expect(block?.text).toContain('--iterations 3');
