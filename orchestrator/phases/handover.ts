@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type pg from 'pg';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
+import { fencedTables } from '../fence/fence.ts';
 import { connect, cut } from '../pg/connect.ts';
 import { formatLsn, parseLsn } from '../pg/lsn.ts';
 import { type HandoverKind, handoverFrom, otherSide, type Side } from '../pg/side.ts';
@@ -18,6 +19,7 @@ import { freeze, serverClock } from './handover/freeze.ts';
 import { arm } from './handover/open.ts';
 import type { HandoverOptions } from './handover/options.ts';
 import type { Steps } from './handover/steps.ts';
+import { vacuumWaitMs, yieldVacuums } from './handover/vacuum.ts';
 
 /** What one attempt works with. */
 export interface Attempt {
@@ -79,6 +81,9 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
   const stop = new AbortController();
   try {
     const comparison = await keyComparison(ctx, a.clients, S);
+    await Promise.all([yieldVacuums(s, fencedTables(ctx, S)), yieldVacuums(t, fencedTables(ctx, T))]);
+    // One that began since.
+    const lockWaitMs = { s: await vacuumWaitMs(s), t: await vacuumWaitMs(t) };
     // The clients' pause counts towards the budget.
     const deadline = (await serverClock(s)) + options.budgetMs / 1000;
     const task: TrafficTask = {
@@ -179,7 +184,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
 
       await steps.run('arm', async () => {
         await t.query('BEGIN');
-        await arm(t, ctx, T, claim.generation, position, Math.min(1_000, remainingMs() / 2));
+        await arm(t, ctx, T, claim.generation, position, Math.min(lockWaitMs.t, remainingMs() / 2));
       });
       if (options.rehearse) {
         await t.query('ROLLBACK');
@@ -197,7 +202,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
           frozen,
           back,
           options.budgetMs,
-          Math.min(1_000, Math.max(50, remainingMs() / 2)),
+          Math.min(lockWaitMs.s, Math.max(50, remainingMs() / 2)),
         ),
       );
 

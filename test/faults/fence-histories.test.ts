@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { CONTROL_BOTH } from '../../migrations/control-schema.ts';
-import { installFence, readFence, setFence } from '../../orchestrator/fence/fence.ts';
+import { fencedTables, installFence, readFence, setFence } from '../../orchestrator/fence/fence.ts';
 import { connect } from '../../orchestrator/pg/connect.ts';
 import { parseEndpoint } from '../../orchestrator/pg/endpoint.ts';
 import { formatLsn } from '../../orchestrator/pg/lsn.ts';
@@ -11,6 +11,7 @@ import { transaction } from '../../orchestrator/pg/transaction.ts';
 import { decide } from '../../orchestrator/phases/handover/decide.ts';
 import { type Frozen, freeze, serverClock } from '../../orchestrator/phases/handover/freeze.ts';
 import { arm, reopen } from '../../orchestrator/phases/handover/open.ts';
+import { yieldVacuums } from '../../orchestrator/phases/handover/vacuum.ts';
 import type { Context } from '../../orchestrator/state/context.ts';
 import { identify } from '../../orchestrator/stream/slot.ts';
 import { type OwnPair, ownPair } from '../support/databases.ts';
@@ -182,21 +183,38 @@ it('HISTORIES 19, stalled client with the lock: one that never hears of its free
   await stalled.end().catch(() => {});
 });
 
-it('HISTORIES 20, autovacuum holds the lock: one try is long enough for it to yield', async () => {
+const VACUUMING = `
+  SELECT k.pid FROM pg_locks AS k JOIN pg_stat_activity AS a ON a.pid = k.pid
+  WHERE a.backend_type = 'autovacuum worker' AND k.relation = 'public.user_settings'::regclass
+    AND k.mode = 'ShareUpdateExclusiveLock' AND k.granted`;
+const vacuuming = () => rows<{ pid: number }>(pair.blue.urls.superuser, VACUUMING);
+const beVacuumed = async (): Promise<number> => {
   await app.query(
     `INSERT INTO user_settings (keycloak_user_id, llm_model) SELECT 'v' || n, repeat('x', 500) FROM generate_series(1, 20000) AS n`,
   );
   await app.query(`DELETE FROM user_settings WHERE llm_model IS NOT NULL`);
-  const vacuuming = `
-    SELECT k.pid FROM pg_locks AS k JOIN pg_stat_activity AS a ON a.pid = k.pid
-    WHERE a.backend_type = 'autovacuum worker' AND k.relation = 'public.user_settings'::regclass
-      AND k.mode = 'ShareUpdateExclusiveLock' AND k.granted`;
-  await until(
-    'an autovacuum to hold the table',
-    async () => (await rows(pair.blue.urls.superuser, vacuuming)).length > 0,
-    60_000,
-  );
+  return until('an autovacuum to hold the table', async () => (await vacuuming())[0]?.pid ?? null, 60_000);
+};
+
+it('HISTORIES 20, autovacuum holds the lock: one try is long enough for it to yield', async () => {
+  await beVacuumed();
   const { attempt } = await lease(sync, 20);
   expect((await readFence(sync, ctx, 'blue')).state).toBe('leased');
   await reopen(sync, ctx, 'blue', attempt);
+});
+
+it('HISTORIES 20, before the freeze: an autovacuum yields to a lock that no writer waits behind', async () => {
+  const pid = await beVacuumed();
+  const yielding = yieldVacuums(sync, fencedTables(ctx, 'blue'));
+  const asked = await until('us to wait for it', async () => {
+    const [waiting] = await rows<{ mode: string }>(
+      pair.blue.urls.superuser,
+      `SELECT mode FROM pg_locks WHERE NOT granted AND relation = 'public.user_settings'::regclass`,
+    );
+    return waiting?.mode ?? null;
+  });
+  expect(asked).toBe('ShareUpdateExclusiveLock');
+  await write();
+  await yielding;
+  expect((await vacuuming()).map((v) => v.pid)).not.toContain(pid);
 });

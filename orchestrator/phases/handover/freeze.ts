@@ -8,6 +8,7 @@ import { type Lsn, parseLsn } from '../../pg/lsn.ts';
 import type { Side } from '../../pg/side.ts';
 import type { Context } from '../../state/context.ts';
 import { type Blocker, endBlockers, lockBlockers, nameOf } from './blockers.ts';
+import { vacuumWaitMs } from './vacuum.ts';
 
 /** A granted freeze: writes on the serving side are refused until the deadline, and then let through again. */
 export interface Frozen {
@@ -70,9 +71,7 @@ export async function freeze(
 ): Promise<Frozen> {
   const tables = fencedTables(ctx, side);
   const claim = ctx.claim();
-  const { rows: settings } = await client.query<{ ms: string }>(
-    `SELECT setting AS ms FROM pg_settings WHERE name = 'deadlock_timeout'`,
-  );
+  const yieldMs = await vacuumWaitMs(client);
   const asked = performance.now();
   let waitMs = TRY_MS;
   let yielded = false;
@@ -110,7 +109,7 @@ export async function freeze(
     if (terminate && performance.now() - asked > PATIENCE_MS && (await cleared(client, ctx, side, holders)))
       continue;
     const vacuum: boolean = !yielded && holders.some((h) => h.kind === 'autovacuum worker');
-    waitMs = vacuum ? Number(settings[0]?.ms ?? 1000) + 200 : TRY_MS;
+    waitMs = vacuum ? yieldMs : TRY_MS;
     yielded ||= vacuum;
     // Writers that queued behind the try go first.
     const pauseMs = performance.now() - begun < TRY_MS ? SHORT_PAUSE_MS : PAUSE_MS;

@@ -200,10 +200,15 @@ const CHECKS: Readonly<Record<GateName, Check>> = {
   },
 
   vacuum: async ({ ctx, clients, serving }) => {
-    const { rows } = await clients[serving].query<{ pid: number }>(WRAPAROUND, [fencedTables(ctx, serving)]);
+    // The standby's tables are locked too, when it is armed.
+    const found: string[] = [];
+    for (const side of [serving, otherSide(serving)]) {
+      const { rows } = await clients[side].query<{ pid: number }>(WRAPAROUND, [fencedTables(ctx, side)]);
+      found.push(...rows.map((r) => `pid ${r.pid} on ${side}`));
+    }
     return {
-      passed: rows.length === 0,
-      detail: rows.length === 0 ? 'no anti-wraparound vacuum' : rows.map((r) => `pid ${r.pid}`).join(', '),
+      passed: found.length === 0,
+      detail: found.length === 0 ? 'no anti-wraparound vacuum' : found.join(', '),
       fix: 'let the anti-wraparound vacuum end: it never yields its lock',
     };
   },
