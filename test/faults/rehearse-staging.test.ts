@@ -11,6 +11,7 @@ import { rehearse } from '../../orchestrator/rehearsal/rehearse.ts';
 import type { RehearsalReport } from '../../orchestrator/rehearsal/report.ts';
 import { type Catalog, catalogOf } from '../support/catalog.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
+import { journey } from '../support/journey.ts';
 import { PROGRAM } from '../support/program.ts';
 import { blocksOf } from '../support/readme/blocks.ts';
 import { README } from '../support/readme/write.ts';
@@ -213,6 +214,45 @@ describe('rehearse on given databases', () => {
     for (const text of ['blue, lost: table public.audit: 1 rows', 'green, new: relation public.forgotten'])
       expect(left).toContain(text);
     expect(left).not.toContain('user_settings');
+  });
+
+  it('a revert at the end that fails leaves the way back: the same commands open blue again', async () => {
+    const stubborn = join(scratch, 'stubborn.mjs');
+    const noMore = new AbortController();
+    await writeFile(
+      stubborn,
+      `if (process.argv[2] === 'revert') { console.log('{}'); process.exit(5); }
+       process.argv[1] = ${JSON.stringify(PROGRAM)};
+       await import(process.argv[1]);`,
+    );
+    const urls = { ORCHESTRATE_BLUE_URL: pair.blue.urls.sync, ORCHESTRATE_GREEN_URL: pair.green.urls.sync };
+    const { report } = await rehearse(
+      loadSettings({ flags: {}, environment: { ORCHESTRATE_MIGRATION: migration(), ...urls } }),
+      {
+        embedded: false,
+        users: 200,
+        rate: 50,
+        soakMs: 500,
+        seed: 'stubborn',
+        reportDirectory: scratch,
+        signal: noMore.signal,
+        note: () => undefined,
+        program: stubborn,
+        appUrlFiles: { blue: join(scratch, 'blue'), green: join(scratch, 'green') },
+        beforeCheck: async ({ after }) => {
+          if (after === 'cutover 1') noMore.abort();
+        },
+      },
+      silent,
+    );
+    expect(report.restored?.identical).toBe(false);
+    expect(report.failures.map((f) => f.expected)).toContain('revert done');
+    const by = journey(pair);
+    expect(await by.status()).toMatchObject({ serving: 'green', generation: 1 });
+    const back = await by.command('revert', '--yes', '--json');
+    expect([back.exit, back.json()], back.stderr).toMatchObject([0, { outcome: 'done' }]);
+    await execute(pair.blue.urls.app, `UPDATE user_settings SET llm_model = 'open again' WHERE id = 1`);
+    expect((await by.command('finalize', '--yes', '--release-green')).exit).toBe(0);
   });
 
   it('refuses either label of production, and databases that are in use', async () => {

@@ -39,9 +39,11 @@ export async function restore(
   await book.stage(
     'restore',
     async () => {
-      if (program !== undefined) await endMigration(program, book);
-      await dropTables(settings, pair);
-      await deleteRows(pair, work);
+      // Where green still serves, its tables are the way back: a blue that stays closed could not be opened without.
+      if (program === undefined || (await endMigration(program, book))) {
+        await dropTables(settings, pair);
+        await deleteRows(pair, work);
+      }
       const unread = SIDES.flatMap((side) => unreadIn(pair.before[side]).map((name) => `${side} ${name}`));
       const left: string[] = [];
       for (const side of SIDES)
@@ -61,22 +63,27 @@ export async function restore(
   );
 }
 
-/** By the program's own commands, which run a runner inside themselves where none is left. */
-async function endMigration(program: Program, book: Book): Promise<void> {
-  const did = <T extends { outcome?: string }>(what: string, ended: CommandResult<T>): void => {
+/**
+ * By the program's own commands, which run a runner inside themselves where none is left.
+ * @returns whether no migration is left; an operator can end one that is by the same commands.
+ */
+async function endMigration(program: Program, book: Book): Promise<boolean> {
+  const did = <T extends { outcome?: string }>(what: string, ended: CommandResult<T>): boolean => {
     if (ended.exit !== 0)
       book.fail('restore', `${what} done`, `exit ${ended.exit}: ${ended.notes.slice(-500)}`);
+    return ended.exit === 0;
   };
   const { document } = await program.command<StatusDocument>('status');
   const phase = document?.phase;
-  if (phase === 'finalized' || phase === 'aborted' || phase === 'created') return;
-  if ((document?.generation ?? 0) === 0) {
-    did('abort', await program.command<EndDocument>('abort', '--yes'));
-    return;
-  }
-  if (document?.serving === 'green')
-    did('revert', await program.command<HandoverDocument>('revert', '--yes'));
-  did('finalize', await program.command<EndDocument>('finalize', '--yes', '--release-green'));
+  if (phase === 'finalized' || phase === 'aborted' || phase === 'created') return true;
+  if ((document?.generation ?? 0) === 0)
+    return did('abort', await program.command<EndDocument>('abort', '--yes'));
+  if (
+    document?.serving === 'green' &&
+    !did('revert', await program.command<HandoverDocument>('revert', '--yes'))
+  )
+    return false;
+  return did('finalize', await program.command<EndDocument>('finalize', '--yes', '--release-green'));
 }
 
 /** The org tables stay after a finalize; here they go, as they were not there before. */
