@@ -33,7 +33,8 @@ export const JOURNAL_CHAIN = `
     last bigint;
     previous bytea;
   BEGIN
-    PERFORM pg_advisory_xact_lock(1869770595, 1785687413);
+    -- A row that nobody else may lock; an advisory lock is anybody's, who could make the runner wait by it.
+    PERFORM FROM orchestrator.migration FOR UPDATE;
     -- A statement of its own: it sees what committed while the lock was waited for.
     SELECT l.position, l.hash INTO last, previous
     FROM orchestrator.journal_link AS l ORDER BY l.position DESC LIMIT 1;

@@ -71,6 +71,20 @@ describe('the chain of the journal', () => {
     }
   });
 
+  it('waits for no lock that a login could take which may only look', async () => {
+    await withClient(pair.green.urls.app, async (other) => {
+      // The former lock's key, and what a login may do to the tables that it may read.
+      await other.query('SELECT pg_advisory_lock(1869770595, 1785687413)');
+      for (const table of ['migration', 'journal', 'journal_link'])
+        await expect(other.query(`SELECT FROM orchestrator.${table} FOR SHARE`)).rejects.toMatchObject({
+          code: '42501',
+        });
+      await green.query(`SET lock_timeout = '5s'`);
+      await event('not held up');
+      await green.query('RESET lock_timeout');
+    });
+  });
+
   it('is one chain when many write at once', async () => {
     const before = (await verifyChain(green)).entries;
     const writers = await Promise.all(
