@@ -11,14 +11,14 @@ const requestFunction = (command: string): string => `
     SELECT $1, '${command}', $2, $3 || jsonb_build_object('database_user', session_user), s.epoch,
            clock_timestamp() + make_interval(secs => $4), $5
     FROM orchestrator.side AS s
-    WHERE s.migration = $1
+    WHERE s.migration = $1 AND jsonb_typeof($2) = 'object' AND jsonb_typeof($3) = 'object'
     RETURNING id::text
   $$;`;
 
 /**
  * The way of a request into its table. SECURITY DEFINER: who may ask for one thing needs no right on the table, where
  * it could ask for everything. Who asked is the session's login, whatever the caller says; only they, and the schema's
- * owner, may take a request back.
+ * owner, may take a request back. What is not an object is no request: a runner would fail on it.
  */
 export const REQUEST_FUNCTIONS = `
   ${REQUESTS.map(requestFunction).join('\n')}
