@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -37,6 +38,23 @@ const rendered = (values: string | object): KubernetesObject[] => {
 };
 const named = (objects: readonly KubernetesObject[], kind: string): KubernetesObject[] =>
   objects.filter((o) => o.kind === kind);
+
+/** Works on a copy of the chart in which one file has been changed, or, with `null`, is not there. */
+function withPlant<T>(file: string, plant: (text: string) => string | null, look: (chart: string) => T): T {
+  const dir = mkdtempSync(join(tmpdir(), 'planted-'));
+  try {
+    const chart = join(dir, 'orchestrate');
+    cpSync(CHART, chart, { recursive: true });
+    const before = readFileSync(join(chart, file), 'utf8');
+    const after = plant(before);
+    expect(after).not.toBe(before);
+    if (after === null) rmSync(join(chart, file));
+    else writeFileSync(join(chart, file), after);
+    return look(chart);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
 
 /** Every pod of the objects, wherever it stands. */
 function podsOf(objects: readonly KubernetesObject[]): PodSpec[] {
@@ -211,5 +229,33 @@ describe.skipIf(found === undefined)('the chart', () => {
     expect(unknownMembers([{ ...monitor, spec: { selector: {}, endpoints: [{ prt: 'x' }] } }])).toContain(
       'prt',
     );
+  });
+
+  it.each([
+    ['chart.metadata.version is required', 'Chart.yaml', (t: string) => t.replace(/^version: .*\n/m, '')],
+    ['function "nothing" not defined', 'templates/service.yaml', (t: string) => `${t}\n{{ nothing }}\n`],
+    ['YAML', 'templates/service.yaml', (t: string) => `${t}\n}: {\n`],
+    ['nil pointer', 'templates/service.yaml', (t: string) => `${t}\n{{ .Values.no.such }}\n`],
+  ])('%s: would be found by lint', (said, file, plant) => {
+    const { ok, output } = withPlant(file, plant, (chart) => lint(path, files[0] ?? '', chart));
+    expect([ok, output]).toEqual([false, expect.stringContaining(said)]);
+  });
+
+  it('without the schema of its values a misspelt one would pass', () => {
+    const without = withPlant(
+      'values.schema.json',
+      () => null,
+      (chart) => render(path, { replica: 2 }, chart),
+    );
+    expect(without.ok, without.output).toBe(true);
+  });
+
+  it('a rule of another form than the operator knows would be found', async () => {
+    const [rule] = named(rendered({ prometheusRule: { enabled: true } }), 'PrometheusRule');
+    if (rule === undefined) throw new Error('not rendered');
+    expect(await invalid(rule)).toBeUndefined();
+    const spec = { groups: [{ name: 'orchestrate', rules: [{ alert: 'A', expr: ['up'], for: 'soon' }] }] };
+    expect(await invalid({ ...rule, spec })).toContain('for');
+    expect(unknownMembers([{ ...rule, spec: { groups: [{ name: 'g', rulez: [] }] } }])).toContain('rulez');
   });
 });

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { METRICS, type MetricEntry, PREFIX } from '../../orchestrator/metrics/names.ts';
 import { createMetrics } from '../../orchestrator/metrics/registry.ts';
@@ -105,7 +105,19 @@ describe('what is exported', () => {
     const text = await m.text();
     for (const name of Object.keys(METRICS)) expect(text).toContain(`# HELP ${PREFIX}${name} `);
     expect(text).toContain('process_resident_memory_bytes{migration="user-settings-org"}');
-    const out = execFileSync(promtool.path, ['check', 'metrics'], { input: text, encoding: 'utf8' });
-    expect(out).toBe('');
+    const checked = (input: string) => {
+      const { status, stdout, stderr } = spawnSync(promtool.path, ['check', 'metrics'], {
+        input,
+        encoding: 'utf8',
+      });
+      return { status, said: stdout + stderr };
+    };
+    expect(checked(text)).toEqual({ status: 0, said: '' });
+
+    // What it is there to find, planted among all of them.
+    const without = `# HELP ${PREFIX}leader `;
+    expect(checked(text.replace(new RegExp(`^${without}.*\\n`, 'm'), '')).said).toContain('no help text');
+    expect(checked(text.replaceAll(`${PREFIX}copy_rows_total`, `${PREFIX}copy_rows`)).said).toContain('_total');
+    expect(checked(text.replaceAll('_lag_seconds', '_lag_ms')).said).toContain('abbreviated units');
   });
 });

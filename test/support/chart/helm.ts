@@ -40,22 +40,22 @@ export function helm(path: string, ...args: string[]): HelmResult {
   return { ok: status === 0, output: status === 0 ? stdout : stdout + stderr };
 }
 
-/** `helm template` with a file of values, or with values of a test. */
-export function render(path: string, values: string | object): HelmResult {
+/** `helm template` with a file of values, or with values of a test; of a changed copy of the chart where one is given. */
+export function render(path: string, values: string | object, chart = CHART): HelmResult {
   if (typeof values === 'string')
-    return helm(path, 'template', 'settings', CHART, '--kube-version', KUBERNETES, '-f', values);
+    return helm(path, 'template', 'settings', chart, '--kube-version', KUBERNETES, '-f', values);
   const dir = mkdtempSync(join(tmpdir(), 'chart-'));
   try {
     const file = join(dir, 'values.json');
     writeFileSync(file, JSON.stringify(values));
-    return render(path, file);
+    return render(path, file, chart);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
-export const lint = (path: string, file: string): HelmResult =>
-  helm(path, 'lint', '--strict', CHART, '--kube-version', KUBERNETES, '-f', file);
+export const lint = (path: string, file: string, chart = CHART): HelmResult =>
+  helm(path, 'lint', '--strict', chart, '--kube-version', KUBERNETES, '-f', file);
 
 /** @returns the objects of `helm template`. @throws Error when it is no YAML. */
 export function objectsOf(rendered: string): KubernetesObject[] {
