@@ -149,21 +149,28 @@ describe('rehearse on given databases', () => {
     expect(document.checks[0]?.compared?.blue_rows).toBeGreaterThanOrEqual(500);
     expect(document.workload?.refused_by_code).toHaveProperty('25006');
     expect(document.workload?.sign_ups).toBeGreaterThan(0);
+    // Those refusals are what this alert is about; no freeze was too long.
+    const alert = (name: string) => document.alerts.find((a) => a.alert === name);
+    expect(alert('StandbyWrites')).toMatchObject({ fired: true });
+    expect(alert('FreezeOverBudget')).toMatchObject({ fired: false, held_seconds: null });
     expect(await whole()).toEqual(before);
   });
 
-  it('a runner that is killed before each handover; a login of its own', async () => {
+  it.each([
+    ['kill-runner', /^the runner ended with 137, another took over$/],
+    // A runner that has lost the connections of its lease ends with 7 (I10).
+    ['cut-connections', /^([1-9]|[1-9]\d) sessions cut: the runner ended with 7, another took over$/],
+  ])('%s before each handover; a login of its own', async (fault, told) => {
     const before = await whole();
-    const rehearsal = start([...SCALE, '--faults', 'kill-runner'], {
+    const rehearsal = start([...SCALE, '--faults', fault], {
       ORCHESTRATE_BLUE_URL: pair.blue.urls.superuser,
       ORCHESTRATE_GREEN_URL: pair.green.urls.superuser,
     });
     const { exit, document } = await rehearsal.ended;
     expect(document.failures, rehearsal.notes()).toEqual([]);
     expect(exit, rehearsal.notes()).toBe(0);
-    expect(document.stages.filter((s) => s.stage === 'kill-runner').map((s) => s.note)).toEqual(
-      Array.from({ length: 4 }, () => 'the runner ended with 137, another took over'),
-    );
+    const notes = document.stages.filter((s) => s.stage === fault).map((s) => s.note);
+    expect(notes).toEqual(Array.from({ length: 4 }, () => expect.stringMatching(told)));
     expect(await whole()).toEqual(before);
   });
 

@@ -112,7 +112,10 @@ describe.skipIf(!promtool.found)('the alerts in promtool', () => {
   it('are rules, and fire and keep quiet as their cases say', () => {
     const whole = (text: string): string => text;
     expect(promtoolSays('check', whole)).toMatchObject({ status: 0 });
-    expect(promtoolSays('test', whole)).toMatchObject({ status: 0, said: expect.not.stringContaining('FAILED') });
+    expect(promtoolSays('test', whole)).toMatchObject({
+      status: 0,
+      said: expect.not.stringContaining('FAILED'),
+    });
   });
 
   it.each([

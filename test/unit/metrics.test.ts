@@ -117,7 +117,9 @@ describe('what is exported', () => {
     // What it is there to find, planted among all of them.
     const without = `# HELP ${PREFIX}leader `;
     expect(checked(text.replace(new RegExp(`^${without}.*\\n`, 'm'), '')).said).toContain('no help text');
-    expect(checked(text.replaceAll(`${PREFIX}copy_rows_total`, `${PREFIX}copy_rows`)).said).toContain('_total');
+    expect(checked(text.replaceAll(`${PREFIX}copy_rows_total`, `${PREFIX}copy_rows`)).said).toContain(
+      '_total',
+    );
     expect(checked(text.replaceAll('_lag_seconds', '_lag_ms')).said).toContain('abbreviated units');
   });
 });
