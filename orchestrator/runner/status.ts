@@ -3,6 +3,7 @@ import { qualified } from '../../src/mapping/identifier.ts';
 import type { Settings } from '../config/settings.ts';
 import { readCopyProgress } from '../copy/progress.ts';
 import { hasCode } from '../errors/failure.ts';
+import { isGone, sqlState } from '../errors/sqlstate.ts';
 import { readFence } from '../fence/fence.ts';
 import { connect } from '../pg/connect.ts';
 import { endpointOf } from '../pg/endpoints.ts';
@@ -18,6 +19,11 @@ import { finalizedSide } from './ended.ts';
 import { guideFigures } from './guide-figures.ts';
 
 type Clients = Partial<Record<Side, pg.Client>>;
+
+/** A run that begins or ends makes or drops what is just being read: a few looks outlast that. */
+const LOOKS = 5;
+/** internal_error: what a server says of an object that was dropped between its name and its content. */
+const VANISHED = 'XX000';
 
 /**
  * What an SRE wants to know first, read from both sides without touching anything. What cannot be known is null.
@@ -37,7 +43,12 @@ export async function readStatus(settings: Settings): Promise<StatusDocument> {
         if (!hasCode(error, 'CANNOT_CONNECT')) throw error;
         unreachable.push(side);
       }
-    return await gather(settings, clients, unreachable);
+    for (let left = LOOKS - 1; ; left--)
+      try {
+        return await gather(settings, clients, unreachable);
+      } catch (error) {
+        if (left === 0 || !(isGone(error) || sqlState(error) === VANISHED)) throw error;
+      }
   } finally {
     await Promise.all(Object.values(clients).map((c) => c.end().catch(() => {})));
   }
@@ -109,7 +120,11 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
   const { state, since, stopped } = await readState(green, migration);
   const seen = await readObservation(green, migration);
   const progress = await readCopyProgress(green, { names });
-  const fence = serving && source ? await readFence(source, { schemas: settings.schemas }, serving) : null;
+  // A side may serve without a row of its own yet, or any more: green's is made first, and blue's goes first.
+  const fence =
+    serving && source && rows[serving]
+      ? await readFence(source, { schemas: settings.schemas }, serving)
+      : null;
   return {
     ...base,
     ...known,
