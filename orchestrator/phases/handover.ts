@@ -32,8 +32,8 @@ export interface Attempt {
   readonly steps: Steps;
   /** Control sessions of the runner, for reading. */
   readonly clients: Readonly<Record<Side, pg.Client>>;
-  /** What changed in the tables' definitions since the clean sweep. */
-  readonly drift: () => Promise<readonly string[]>;
+  /** What changed in the tables' definitions since the clean sweep, asked on these sessions. */
+  readonly drift: (clients: Readonly<Record<Side, pg.Client>>) => Promise<readonly string[]>;
   /** Ends whatever else reads or moves the standby's slot. */
   readonly stopRetention: () => Promise<void>;
   /** Whether the operator has asked to stop; asked for the last time before decide. */
@@ -81,6 +81,13 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
   const stop = new AbortController();
   try {
     const comparison = await keyComparison(ctx, a.clients, S);
+    const sessions = S === 'blue' ? { blue: s, green: t } : { blue: t, green: s };
+    // Once before it counts: what these sessions have to read of the catalogs they have read when writes are refused.
+    const aligned = async (): Promise<readonly string[]> => {
+      await alignSequences(sessions.blue, sessions.green, ctx);
+      return a.drift(sessions);
+    };
+    await aligned();
     await Promise.all([yieldVacuums(s, fencedTables(ctx, S)), yieldVacuums(t, fencedTables(ctx, T))]);
     // One that began since.
     const lockWaitMs = { s: await vacuumWaitMs(s), t: await vacuumWaitMs(t) };
@@ -133,23 +140,26 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
         (lsn) => formatLsn(lsn),
       );
 
+      // All there is has been applied. What step 6 waits for, the ends of sessions, passes while step 5 compares.
+      const stopped = Promise.all([applier.stop(), a.stopRetention()]);
+      stopped.catch(() => {});
       await steps.run(
         'verify',
         async () => {
-          // On the sessions that have nothing to do meanwhile. It never lowers, whatever becomes of the handover.
-          const aligned = S === 'blue' ? alignSequences(s, t, ctx) : alignSequences(t, s, ctx);
-          aligned.catch(() => {});
-          const changed = await a.drift();
+          const keys = applier.delta.keys();
+          if (keys === 'lost')
+            throw failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving: S });
+          // Sequences never lower, whatever becomes of the handover; they are set on sessions that are idle meanwhile.
+          const [changed, mismatches] = await Promise.all([
+            aligned(),
+            comparison.differences(keys, stop.signal),
+          ]);
           if (changed.length > 0)
             throw failure('SCHEMA_CHANGED', {
               expected: 'the definitions of the last sweep',
               found: changed.join('; '),
               serving: S,
             });
-          const keys = applier.delta.keys();
-          if (keys === 'lost')
-            throw failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving: S });
-          const mismatches = await comparison.differences(keys, stop.signal);
           if (mismatches.length > 0)
             throw failure('DIFFERENCES', {
               expected: 'no differences among the keys changed since the sweep',
@@ -159,7 +169,6 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
                 .join(', '),
               serving: S,
             });
-          await aligned;
           return keys.size;
         },
         (size) => `${size} keys, sequences`,
@@ -168,8 +177,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       const back = await steps.run(
         'stop',
         async () => {
-          await applier.stop();
-          await a.stopRetention();
+          await stopped;
           const identity = await identify(t);
           return {
             systemIdentifier: identity.systemIdentifier,

@@ -129,7 +129,7 @@ export async function handOver(
       options,
       steps,
       clients: runner.control.clients,
-      drift: () => drift(ctx, runner.control.clients),
+      drift: (clients) => drift(ctx, clients),
       stopRetention: () => sync.stopRetention(),
       cancelled: () =>
         request.id === '0' ? Promise.resolve(false) : isCancelled(runner.control.clients.green, request.id),

@@ -20,6 +20,8 @@ interface Row {
   /** What the program says the freeze took. */
   readonly freeze_ms: number;
   readonly steps_ms: Readonly<Record<string, number>>;
+  /** Compared inside the freeze. */
+  readonly keys: number;
 }
 
 interface Load {
@@ -54,6 +56,7 @@ async function measure(users: number, load: Load, tell: (row: Row) => void): Pro
           longest_wait_ms: Math.round(felt.longestWaitMs),
           freeze_ms: Math.round((document.freeze_seconds ?? Number.NaN) * 1_000),
           steps_ms: Object.fromEntries(document.steps.map((s) => [s.step, Math.round(s.seconds * 1_000)])),
+          keys: Number.parseInt(document.steps.find((s) => s.step === 'verify')?.note ?? '', 10),
         };
       });
       for (const row of made) tell(row);
