@@ -17,8 +17,15 @@ const world = {
   signal: ending.signal,
 };
 
-const { execute, reportEscaped } = await import('./cli/execute.ts');
-const { failure } = await import('./errors/failure.ts');
+const [{ execute, reportEscaped }, { failure }] = await Promise.all([
+  import('./cli/execute.ts'),
+  import('./errors/failure.ts'),
+]).catch((error: NodeJS.ErrnoException) => {
+  // Not even the words for errors could be read: a machine without file descriptors, or half an installation.
+  const code = error.code === 'EMFILE' || error.code === 'ENFILE' ? 'OUT_OF_FILES' : 'INTERNAL';
+  process.stderr.write(`${code}  the program could not be loaded: ${error.code ?? error.name}\n`);
+  process.exit(1);
+});
 
 let outlivesTerminal = false;
 process.on('SIGINT', () => ending.abort(failure('INTERRUPTED')));

@@ -1,8 +1,10 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Settings } from '../config/settings.ts';
 import { asFailure } from '../errors/as-failure.ts';
 import { CATALOGUE } from '../errors/catalogue.ts';
 import type { ErrorDocument } from '../errors/failure.ts';
 import { failure, type OrchestrateError } from '../errors/failure.ts';
+import { sqlState } from '../errors/sqlstate.ts';
 import type { Command, Result } from './command.ts';
 import { reportFailure, scrubbed } from './failure-report.ts';
 import { quickAnswer } from './root-help.ts';
@@ -19,6 +21,24 @@ export interface World extends Omit<TerminalOptions, 'json'> {
  * @returns the exit code (DESIGN 10).
  */
 export async function execute(args: readonly string[], world: World): Promise<number> {
+  const exit = await answer(args, world);
+  // A file tells its error after the write.
+  await setImmediate();
+  const { unread, err, note } = createTerminal({ ...world, json: false });
+  const lost: unknown = unread.aborted ? unread.reason : undefined;
+  // Who stops reading has read enough; a file that took no more is a result that somebody will miss.
+  const code = sqlState(lost);
+  if (code === undefined || code === 'EPIPE' || code === 'EIO') return exit;
+  const error = failure('CANNOT_WRITE', {
+    message: 'the result could not be written to stdout',
+    expected: 'a stdout with room',
+    found: `${code}; the command itself ended with ${exit}`,
+  });
+  note(reportFailure(scrubbed(error.toDocument()), err));
+  return exit === 0 ? error.entry.exit : exit;
+}
+
+async function answer(args: readonly string[], world: World): Promise<number> {
   // Before the settings are known, an error's form is what the command line or the variable asks for.
   let terminal = createTerminal({ ...world, json: asksForJson(args, world.environment) });
   try {

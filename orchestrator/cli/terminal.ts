@@ -31,7 +31,7 @@ export interface Terminal {
   readonly sticky: ((line: string | null) => void) | undefined;
   /** Whether anything was followed: then the end of it is no failure that has to be told. */
   readonly followed: boolean;
-  /** Aborted when nobody reads stdout any more (EPIPE, a lost terminal). */
+  /** Aborted when nobody reads stdout any more (EPIPE, a lost terminal, a full disk); the reason is the stream's error. */
   readonly unread: AbortSignal;
 }
 
@@ -81,7 +81,7 @@ function guard(stream: Stream): AbortSignal {
     const controller = new AbortController();
     gone = controller;
     unreadBy.set(stream, controller);
-    stream.on('error', () => controller.abort());
+    stream.on('error', (error) => controller.abort(error));
   }
   return gone.signal;
 }

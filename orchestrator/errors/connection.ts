@@ -1,4 +1,5 @@
 import { failure, type OrchestrateError } from './failure.ts';
+import { machineFailure } from './machine.ts';
 import { sqlState } from './sqlstate.ts';
 
 /** What of the other side's certificate, or of ours, was refused; by the code of the TLS library. */
@@ -43,6 +44,7 @@ const WITHOUT_PASSWORD = /SASL: .*password must be/;
 export function connectionFailure(side: 'blue' | 'green', where: string, cause: unknown): OrchestrateError {
   return (
     refusal(side, where, cause) ??
+    machineFailure(cause) ??
     failure('CANNOT_CONNECT', {
       message: `${side} at ${where} cannot be reached`,
       expected: 'a PostgreSQL server that answers',

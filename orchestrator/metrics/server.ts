@@ -16,6 +16,8 @@ export interface MetricsServerOptions {
   readonly healthy: () => Health;
   /** Readiness: both databases are connected; never lag. */
   readonly ready: () => Promise<Health>;
+  /** How long a client may take to ask, and a connection stay silent; 10 s unless a test wants less. */
+  readonly timeoutMs?: number;
 }
 
 export interface MetricsServer {
@@ -35,14 +37,17 @@ const TIMEOUT_MS = 10_000;
  */
 export async function serveMetrics(options: MetricsServerOptions): Promise<MetricsServer> {
   const { host, port } = options.listen;
+  const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
   const render = shared(() => options.metrics.text());
   const server = createServer({
-    requestTimeout: TIMEOUT_MS,
-    headersTimeout: TIMEOUT_MS,
+    requestTimeout: timeoutMs,
+    headersTimeout: timeoutMs,
     maxHeaderSize: 8_192,
+    // How often the two limits above are looked at; by default only every half minute.
+    connectionsCheckingInterval: timeoutMs / 10,
   });
   server.maxConnections = MAX_CONNECTIONS;
-  server.keepAliveTimeout = TIMEOUT_MS;
+  server.keepAliveTimeout = timeoutMs;
   server.on('request', (request, response) => {
     answer(request, response, options, render).catch(() => {
       if (!response.headersSent) send(response, 500, 'text/plain', 'error\n');

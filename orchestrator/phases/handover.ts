@@ -38,6 +38,8 @@ export interface Attempt {
   readonly stopRetention: () => Promise<void>;
   /** Whether the operator has asked to stop; asked for the last time before decide. */
   readonly cancelled: () => Promise<boolean>;
+  /** Told when S has answered that the decision is committed. */
+  readonly decided: () => void;
 }
 
 /** How long after the budget an answer of either side is waited for. */
@@ -200,8 +202,8 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       }
 
       if (await a.cancelled()) throw failure('INTERRUPTED', { serving: S });
-      await steps.run('decide', () =>
-        decide(
+      await steps.run('decide', async () => {
+        await decide(
           s,
           ctx,
           S,
@@ -211,8 +213,9 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
           back,
           options.budgetMs,
           Math.min(lockWaitMs.s, Math.max(50, remainingMs() / 2)),
-        ),
-      );
+        );
+        a.decided();
+      });
 
       // Forward only from here on.
       options.traffic.decided();

@@ -149,11 +149,17 @@ export class Program {
   }
 }
 
-/** Our environment without what would change where the program connects or what it is told; failpoints pass. */
+/** Where the passwords of the URLs are that hold none. */
+const SECRETS = /^PG(PASSFILE|PASSWORD|SERVICEFILE|SYSCONFDIR)$/;
+
+/**
+ * Our environment without what would change where the program connects or what it is told; failpoints pass, and where
+ * passwords are kept.
+ */
 function inherited(): NodeJS.ProcessEnv {
   const environment: NodeJS.ProcessEnv = {};
   for (const [name, value] of Object.entries(process.env)) {
-    if (name.startsWith('PG')) continue;
+    if (name.startsWith('PG') && !SECRETS.test(name)) continue;
     if (name.startsWith('ORCHESTRATE_') && !/^ORCHESTRATE_(TEST$|FAILPOINT)/.test(name)) continue;
     environment[name] = value;
   }

@@ -87,7 +87,15 @@ export async function rehearse(
     iterations.push(iterationOf(report, n));
     const whole = { ...report, iterations };
     try {
-      await writeReport(options.reportDirectory, whole, pair);
+      await writeReport(options.reportDirectory, whole, pair).catch((error: NodeJS.ErrnoException) => {
+        throw failure('CANNOT_WRITE', {
+          message: 'the report of the rehearsal could not be written',
+          expected: `a directory with room at ${options.reportDirectory}`,
+          found: `${error.code ?? error.name}; the rehearsal itself ${report.verdict}`,
+          fix: 'make room, or name another place with --report; then the same command again',
+          cause: error,
+        });
+      });
     } finally {
       await pair?.close();
     }

@@ -90,7 +90,7 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
           found: `${serving} serves`,
           serving,
         });
-      return handOver(runner, request);
+      return handOver(runner, request).finally(() => runner.ending.release());
     }
     case 'finalize': {
       const result = await finalize(runner.ctx, {

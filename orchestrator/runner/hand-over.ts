@@ -131,6 +131,8 @@ export async function handOver(
       clients: runner.control.clients,
       drift: (clients) => drift(ctx, clients),
       stopRetention: () => sync.stopRetention(),
+      // A signal that comes now waits for the clients to be moved and the way back to run.
+      decided: () => runner.ending.hold(),
       cancelled: () =>
         request.id === '0' ? Promise.resolve(false) : isCancelled(runner.control.clients.green, request.id),
     });

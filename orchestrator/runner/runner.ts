@@ -21,6 +21,7 @@ import type { SweepOptions } from '../verify/sweep.ts';
 import { advance, type Beginning, mustPass } from './advance.ts';
 import { answer } from './answer.ts';
 import { type Control, openControl } from './control.ts';
+import { EndingSignal } from './ending-signal.ts';
 import { Inbox } from './inbox.ts';
 import { type Judgement, judge } from './judge.ts';
 import { Lease } from './lease.ts';
@@ -55,8 +56,8 @@ export class Runner {
   readonly lease: Lease;
   readonly inbox: Inbox;
   private readonly mayCopy: boolean;
-  /** Ends everything: a signal, a lost lease, a fatal error of the stream. */
-  private readonly ending: AbortController;
+  /** Ends everything. */
+  readonly ending: EndingSignal;
   /** Ends the phase at hand only: an abort request has arrived. */
   private phaseWork = new AbortController();
   private readonly observer: Observer;
@@ -71,7 +72,7 @@ export class Runner {
   paused = false;
   controlGone = false;
 
-  private constructor(options: RunnerOptions, control: Control, lease: Lease, ending: AbortController) {
+  private constructor(options: RunnerOptions, control: Control, lease: Lease, ending: EndingSignal) {
     this.settings = options.settings;
     this.log = options.log;
     this.metrics = options.metrics;
@@ -110,9 +111,7 @@ export class Runner {
    */
   static async open(options: RunnerOptions): Promise<Runner> {
     const { settings, log, metrics } = options;
-    const ending = new AbortController();
-    options.signal.addEventListener('abort', () => ending.abort(options.signal.reason), { once: true });
-    if (options.signal.aborted) ending.abort(options.signal.reason);
+    const ending = new EndingSignal(options.signal);
     const endpoints = endpointsOf(settings);
     const control = await openControl({
       migration: settings.migration,

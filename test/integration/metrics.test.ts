@@ -1,8 +1,11 @@
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
+import { loadSettings } from '../../orchestrator/config/load.ts';
 import { createMetrics } from '../../orchestrator/metrics/registry.ts';
 import { type Health, type MetricsServer, serveMetrics } from '../../orchestrator/metrics/server.ts';
+import { until } from '../support/until.ts';
 
 const ok: Health = { ok: true, detail: 'fine' };
 const open: (MetricsServer | Server)[] = [];
@@ -25,6 +28,21 @@ async function serve(
   });
   open.push(server);
   return { url: `http://127.0.0.1:${server.port}`, server };
+}
+
+/** Sends text and reads until the other end is done. */
+function tell(port: number, text: string): Promise<string> {
+  return new Promise((resolve) => {
+    let answer = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(text));
+    socket.setEncoding('utf8').on('data', (part: string) => {
+      answer += part;
+      // An answer that leaves the connection open has been given all the same.
+      if (answer.includes('only GET')) socket.destroy();
+    });
+    socket.on('error', () => {});
+    socket.once('close', () => resolve(answer));
+  });
 }
 
 describe('the listener', () => {
@@ -52,6 +70,69 @@ describe('the listener', () => {
       expect([response.status, response.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     },
   );
+
+  it('has no path and no word that controls anything', async () => {
+    const { url } = await serve();
+    for (const path of [
+      '/quit',
+      '/-/reload',
+      '/debug',
+      '/cutover',
+      '/metrics/../cutover',
+      '/metrics?command=abort',
+    ])
+      expect([path, (await fetch(`${url}${path}`)).status]).toEqual([path, path.includes('?') ? 200 : 404]);
+    const { port } = new URL(url);
+    for (const verb of [
+      'CUTOVER / HTTP/1.1',
+      'GET /metrics HTTP/1.1\r\nTransfer-Encoding: x',
+      '\u0000\u0001',
+    ])
+      expect([verb, await tell(Number(port), `${verb}\r\nHost: x\r\n\r\n`)]).toEqual([
+        verb,
+        expect.stringMatching(/^HTTP\/1.1 4/),
+      ]);
+  });
+
+  it('reads no more than 8 KiB of headers', async () => {
+    const { server } = await serve();
+    const long = `GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: ${'x'.repeat(9_000)}\r\n\r\n`;
+    expect(await tell(server.port, long)).toMatch(/^HTTP\/1.1 431 /);
+  });
+
+  it('lets go of a client that does not finish its question, and of one that asks nothing', async () => {
+    const { server } = await serve({ timeoutMs: 200 });
+    const answers = await Promise.all(
+      [
+        'GET /metrics HTTP/1.1\r\nX-Slow: ',
+        'POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n',
+        '',
+      ].map((text) => tell(server.port, text)),
+    );
+    expect(answers.map((answer) => answer.split(' ')[1])).toEqual(['408', '405', '408']);
+  });
+
+  it('turns away more clients than it has room for, and has room again afterwards', async () => {
+    const { url, server } = await serve({ timeoutMs: 60_000 });
+    const idle = Array.from({ length: 100 }, () => connect(server.port, '127.0.0.1'));
+    const away = idle.map((socket) => new Promise<void>((resolve) => void socket.once('close', resolve)));
+    for (const socket of idle) socket.on('error', () => {});
+    await until('most of them to be turned away', () => idle.filter((socket) => socket.closed).length === 68);
+    for (const socket of idle) socket.destroy();
+    await Promise.all(away);
+    await until('room again', async () => (await fetch(`${url}/healthz`)).status === 200);
+  });
+
+  it('is on loopback unless it is told otherwise', async () => {
+    const settings = loadSettings({ flags: {}, environment: {} });
+    expect(settings.metricsListen).toEqual({ host: '127.0.0.1', port: 9187 });
+    const { server } = await serve();
+    const outside = Object.values(networkInterfaces())
+      .flatMap((list) => list ?? [])
+      .find((a) => a.family === 'IPv4' && !a.internal);
+    if (outside === undefined) return;
+    await expect(fetch(`http://${outside.address}:${server.port}/healthz`)).rejects.toThrow('fetch failed');
+  });
 
   it('says with a code that the address is in use, and which way out there is', async () => {
     const taken = createServer();
