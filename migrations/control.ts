@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { MigrationError, Umzug, type UmzugStorage } from 'umzug';
 import { ident } from '../src/mapping/identifier.ts';
@@ -17,6 +18,33 @@ export interface ControlTarget {
 }
 
 const NAME = '001-control-schema';
+
+/**
+ * Which control schema this version makes and works with: a digest of its statements, without comments and layout. One
+ * that is different has other tables or functions, which would be found missing in the middle of the work.
+ */
+export const CONTROL_DIGEST = createHash('sha256')
+  .update(
+    [CONTROL_BOTH, CONTROL_GREEN, REQUEST_FUNCTIONS, NOT_FOR_PUBLIC]
+      .join('\n')
+      .replaceAll(/--[^\n]*/g, '')
+      .replaceAll(/\s+/g, ' '),
+  )
+  .digest('hex');
+
+// As JSON: older ones have no column for the digest.
+const MADE_BY = `
+  SELECT to_jsonb(m) ->> 'digest' AS digest, to_char(m.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') AS at
+  FROM orchestrator.migration AS m
+  WHERE name = $1`;
+
+/** Which digest a side's control schema was made with, null for older ones, and when. @returns null where there is none. */
+export async function controlMadeBy(
+  client: pg.ClientBase,
+): Promise<{ readonly digest: string | null; readonly at: string } | null> {
+  const { rows } = await client.query<{ digest: string | null; at: string }>(MADE_BY, [NAME]);
+  return rows[0] ?? null;
+}
 
 /**
  * Creates the control schema of a side and the side's own row: blue serves, green is standby, generation 0. What is
@@ -40,7 +68,8 @@ async function up(m: MigrationContext, target: ControlTarget): Promise<void> {
   await m.query(`
     CREATE TABLE orchestrator.migration (
       name       text PRIMARY KEY,
-      applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+      applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+      digest     text NOT NULL
     )`);
   await m.query('INSERT INTO orchestrator.side (migration, side, role) VALUES ($1, $2, $3)', [
     target.migration,
@@ -82,7 +111,10 @@ async function run<T>(
 function records(): UmzugStorage<MigrationContext> {
   return {
     async logMigration({ name, context }) {
-      await context.query('INSERT INTO orchestrator.migration (name) VALUES ($1)', [name]);
+      await context.query('INSERT INTO orchestrator.migration (name, digest) VALUES ($1, $2)', [
+        name,
+        CONTROL_DIGEST,
+      ]);
     },
     async unlogMigration({ name, context }) {
       await context.query('DELETE FROM orchestrator.migration WHERE name = $1', [name]);

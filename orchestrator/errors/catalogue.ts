@@ -72,6 +72,11 @@ export const CATALOGUE = {
     'the control schema belongs to a migration of another name',
     'pass its name with --migration, or finish it first',
   ),
+  CONTROL_VERSION: entry(
+    3,
+    'the control schema was made by another version of this program',
+    'go on with the version that made it, or end the migration there (orchestrate abort, or orchestrate finalize) and start anew with this one',
+  ),
   NOT_OUR_ROWS: entry(
     3,
     'a target table holds rows that this migration did not write',

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { controlUp } from '../../migrations/control.ts';
+import { CONTROL_DIGEST, controlMadeBy, controlUp } from '../../migrations/control.ts';
 import { tablesOwner } from '../../migrations/session.ts';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
@@ -63,6 +63,22 @@ export async function ensureControl(place: Place): Promise<Ending | null> {
     return null;
   } finally {
     await Promise.all(SIDES.map((side) => clients[side].end().catch(() => {})));
+  }
+}
+
+/**
+ * A runner works only with a control schema as its own version makes it (I10): nothing has been changed when it refuses.
+ * @throws OrchestrateError CONTROL_VERSION.
+ */
+export async function mustBeOurs(clients: Readonly<Record<Side, pg.ClientBase>>): Promise<void> {
+  for (const side of SIDES) {
+    const made = await controlMadeBy(clients[side]);
+    if (made === null || made.digest === CONTROL_DIGEST) continue;
+    throw failure('CONTROL_VERSION', {
+      message: `the control schema of ${side} was made by another version of orchestrate`,
+      expected: `a schema orchestrator as this version makes it (${CONTROL_DIGEST.slice(0, 12)})`,
+      found: `one of ${made.at} (${made.digest?.slice(0, 12) ?? 'older than this check'})`,
+    });
   }
 }
 

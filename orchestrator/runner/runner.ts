@@ -9,6 +9,7 @@ import type { Metrics } from '../metrics/metrics.ts';
 import { label } from '../pg/endpoint.ts';
 import { endpointsOf } from '../pg/endpoints.ts';
 import { otherSide, type Side } from '../pg/side.ts';
+import { mustBeOurs } from '../phases/control.ts';
 import { ensureControl } from '../phases/prepare.ts';
 import { sweepPhase } from '../phases/sweep.ts';
 import type { Context } from '../state/context.ts';
@@ -135,7 +136,7 @@ export class Runner {
           });
         await mustPass(control.ctx, settings);
         await ensureControl(control.ctx);
-      }
+      } else await mustBeOurs(control.clients);
       const lease = await Lease.acquire(control.ctx.names, endpoints, options.wait, ending.signal);
       const runner = new Runner(options, control, lease, ending);
       try {

@@ -102,10 +102,10 @@ describe('the leak hunt', () => {
     await Promise.all([
       sayBoth('preflight'),
       sayBoth('config', 'show'),
-      sayBoth('plan', '--sql'),
-      sayBoth('plan', '--in-place', '--batch-size', '20'),
-      sayBoth('grants'),
-      sayBoth('migrate', 'status'),
+      say('plan', '--sql', '--log-level', 'debug'),
+      say('plan', '--in-place', '--batch-size', '20', '--json'),
+      say('grants', '--json'),
+      say('migrate', 'status', '--log-level', 'debug'),
     ]);
 
     // What the rehearsal writes down: reports, its log, its clients' ledger.
@@ -163,8 +163,8 @@ describe('the leak hunt', () => {
       hunter.start(['status', '--watch', '--json'], environment),
       hunter.start(['events', '--follow', '--json'], environment),
     ];
-    await Promise.all([sayBoth('status'), sayBoth('events'), sayBoth('pause')]);
-    await sayBoth('resume');
+    await Promise.all([sayBoth('status'), sayBoth('events'), say('pause', '--log-level', 'debug')]);
+    await say('resume', '--json');
     expect((await say('verify', '--json')).exit).toBe(0);
     await plantOn(
       pair,
@@ -174,14 +174,14 @@ describe('the leak hunt', () => {
     const [differs] = await sayBoth('verify');
     expect([differs.exit, differs.stdout]).toEqual([3, expect.stringContaining('llm_api_key')]);
     expect((await say('verify', '--repair', '--json')).exit).toBe(0);
-    await sayBoth('verify', '--guide');
+    await say('verify', '--guide');
     await sayBoth('cutover', '--dry-run');
     const limits = ['--yes', '--accept-parked', 'all'];
     const over = await say('cutover', '--json', ...limits);
     expect([over.exit, over.stdout]).toEqual([0, expect.stringContaining('"done"')]);
-    await sayBoth('status');
+    await say('status');
     await changeGreen();
-    await sayBoth('revert', '--dry-run');
+    await say('revert', '--dry-run');
     const back = await say('revert', ...limits);
     expect([back.exit, back.stderr.slice(-2000)]).toEqual([0, expect.any(String)]);
     await hunter.scrape(await metricsOf(runner));
@@ -194,7 +194,7 @@ describe('the leak hunt', () => {
     await execute(pair.blue.urls.app, `UPDATE user_settings SET language = 'row7kqlanguage!' WHERE id = 5`);
     const stopped = await runner.ended;
     expect([stopped.exit, stopped.stderr]).toEqual([1, expect.stringContaining('APPLY_CONFLICT')]);
-    await Promise.all([sayBoth('status'), sayBoth('events')]);
+    await Promise.all([sayBoth('status'), say('events')]);
     await execute(pair.green.urls.superuser, 'ALTER TABLE settings DROP CONSTRAINT narrow');
 
     // URLs as flags show in the process list only until the program has begun.
@@ -208,7 +208,7 @@ describe('the leak hunt', () => {
     hunter.commandLine(runner.process.pid ?? 0);
     expect((await runner.ended).exit).toBe(1);
     await crashes(environment);
-    await sayBoth('status');
+    await say('status');
 
     for (const side of SIDES) await hunter.controlSchema(side, pair[side].urls.superuser);
     for (const one of watching) one.process.kill('SIGTERM');
@@ -216,7 +216,7 @@ describe('the leak hunt', () => {
     runner = hunter.start(['run', '--log-level', 'debug'], environment);
     expect((await say('finalize', '--yes', '--keep-control', '--json')).exit).toBe(0);
     await runner.ended;
-    await sayBoth('status');
+    await say('status');
     hunter.look('traffic command', '', readFileSync(join(scratch, 'traffic.out'), 'utf8'));
 
     expect(told(hunter.finds)).toEqual([]);

@@ -85,7 +85,7 @@ async function goesOn(serving: 'blue' | 'green'): Promise<void> {
 }
 
 describe('SIGTERM', () => {
-  it.each(['chunk.before', 'catch-up.before'])('at %s of the beginning', async (point) => {
+  it.each(['chunk.before', 'recompute.before'])('at %s of the beginning', async (point) => {
     const { exit, stderr } = await endAt(run(`${point}:hang`), point);
     expect([exit, stderr]).toEqual([143, expect.stringContaining('TERMINATED')]);
     await execute(pair.blue.urls.app, WRITE.blue);

@@ -45,9 +45,7 @@ export async function huntConnectionStrings(
       { ORCHESTRATE_PGBOUNCER_CONSOLES: `${url},postgres://u:${encodeURIComponent(secrets.console)}@h/d` },
     ],
   ];
-  const cases = strings.flatMap((url, s) =>
-    [0, 1].map((more) => [url, places[(s + more * 3) % places.length]] as const),
-  );
+  const cases = strings.map((url, n) => [url, places[n % places.length]] as const);
   const commands = [
     ['status'],
     ['config', 'show'],
