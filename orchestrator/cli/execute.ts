@@ -24,8 +24,8 @@ export async function execute(args: readonly string[], world: World): Promise<nu
   const exit = await answer(args, world);
   // A file tells its error after the write.
   await setImmediate();
-  const { unread, err, note } = createTerminal({ ...world, json: false });
-  const lost: unknown = unread.aborted ? unread.reason : undefined;
+  const terminal = createTerminal({ ...world, json: false });
+  const lost: unknown = terminal.unread.aborted ? terminal.unread.reason : undefined;
   // Who stops reading has read enough; a file that took no more is a result that somebody will miss.
   const code = sqlState(lost);
   if (code === undefined || code === 'EPIPE' || code === 'EIO') return exit;
@@ -34,7 +34,7 @@ export async function execute(args: readonly string[], world: World): Promise<nu
     expected: 'a stdout with room',
     found: `${code}; the command itself ended with ${exit}`,
   });
-  note(reportFailure(scrubbed(error.toDocument()), err));
+  terminal.note(reportFailure(scrubbed(error.toDocument()), terminal.err));
   return exit === 0 ? error.entry.exit : exit;
 }
 
