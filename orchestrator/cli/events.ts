@@ -1,5 +1,6 @@
 import type { OrchestrateError } from '../errors/failure.ts';
 import { failure } from '../errors/failure.ts';
+import { factsOf } from '../log/facts.ts';
 import type { JournalEntry } from '../state/documents.ts';
 import type { Call, Command, Result } from './command.ts';
 import type { ChainReport } from './documents.ts';
@@ -74,9 +75,7 @@ function afterOf(flags: Call['flags']): bigint {
   return BigInt(text);
 }
 
-function lineOf(entry: JournalEntry): string {
-  const facts = Object.entries(entry.detail).map(
-    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  );
-  return [entry.id.padStart(5), entry.at, `generation ${entry.generation}`, entry.event, ...facts].join('  ');
+function lineOf({ id, at, generation, event, detail }: JournalEntry): string {
+  const when = new Date(at).toISOString();
+  return `${id.padStart(5)}  ${when}  generation ${generation}  ${[event, ...factsOf(detail)].join(' ')}`;
 }

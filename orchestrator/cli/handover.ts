@@ -58,7 +58,8 @@ export async function handOver(call: Call, kind: HandoverKind): Promise<Result> 
   };
   const request = { command: kind, options: { dryRun, rehearse, ...options } } as const;
   const { exit, document } = await ask<HandoverDocument>(call, request, onEvent);
-  const text = () => ('outcome' in document ? renderHandover(document, kind, terminal.columns) : '');
+  const text = () =>
+    'outcome' in document ? renderHandover(document, kind, terminal.columns, terminal.out) : '';
   return { exit, document, text };
 }
 

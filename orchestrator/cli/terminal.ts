@@ -125,8 +125,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
       put(
         stdout,
         unread,
-        `${typeof item === 'string' ? item : JSON.stringify(item, plainNumbers)}
-`,
+        `${typeof item === 'string' ? broken(stdout, item) : JSON.stringify(item, plainNumbers)}\n`,
       );
     },
     redraw(text) {

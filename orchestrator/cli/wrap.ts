@@ -2,10 +2,10 @@
 // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
 const ESCAPE = /\u001b\[[0-9;]*m/g;
 
-/** What stands before the text of a line: marks, numbers, a word and the gap behind it. Further lines begin below it. */
+/** What stands before the text of a line: a time and a level, or marks, numbers, a word and the gap behind it. Further lines begin below it. */
 const HEAD =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours may stand in it
-  /^(?:\u001b\[[0-9;]*m|[ ✓✗!?])*(?:\d+ )?(?:(?:\u001b\[[0-9;]*m)*(?:[\w.:(),-]+ )*[\w.:(),-]+(?:\u001b\[[0-9;]*m| ){2,})*/;
+  /^(?:\d{4}-\d\d-\d\dT\S+Z [A-Z]+ +|(?:\u001b\[[0-9;]*m|[ ✓✗!?])*(?:\d+ )?(?:(?:\u001b\[[0-9;]*m)*(?:[\w.:(),-]+ )*[\w.:(),-]+(?:\u001b\[[0-9;]*m| ){2,})*)/;
 
 /** Between words; not between an option and its value, which are copied together. */
 const BREAK = /(?<! --[\w-]+)(?<=\S)(?= )/;

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type * as Pino from 'pino';
+import { factsOf } from './facts.ts';
 import type { Log, Progress } from './log.ts';
 import { printable, scrub } from './redact.ts';
 
@@ -52,20 +53,10 @@ function textLog(options: LoggerOptions, write: (line: string) => void): Log {
     (fields: object, message: string): void => {
       if (LEVELS.indexOf(level) < least) return;
       const time = new Date().toISOString();
-      const facts = Object.entries(printable(fields) as object).map(
-        ([name, value]) => ` ${name}=${plain(value)}`,
-      );
-      write(`${time} ${level.toUpperCase().padEnd(5)} ${oneLine(scrub(message))}${facts.join('')}\n`);
+      const facts = factsOf(printable(fields) as object);
+      write(`${[time, level.toUpperCase().padEnd(5), oneLine(scrub(message)), ...facts].join(' ')}\n`);
     };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
-}
-
-/** A field's value on one line: bare when it is a plain word, else as JSON. */
-function plain(value: unknown): string {
-  if (typeof value === 'string') return /^[^\s="]+$/.test(value) ? value : JSON.stringify(value);
-  // Times are measured finer than anybody reads them.
-  if (typeof value === 'number' && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
-  return JSON.stringify(value) ?? '';
 }
 
 /** Control characters of a server's message must not start a line or move a terminal's cursor. */

@@ -77,7 +77,6 @@ export async function buildPhase(
       ),
     );
     const { until } = await catchUpOnce(first, catchUp);
-    const keysAt = (performance.now() - startedAt) / 1_000;
 
     await inParallel(ctx, clients, secondary(ctx, saved));
     await restoreForeignKeys(ctx, first, saved);
@@ -89,7 +88,6 @@ export async function buildPhase(
       await forgetSaved(first);
     });
     const seconds = (performance.now() - startedAt) / 1_000;
-    ctx.log.info({ objects: saved.length, seconds, keysAt }, 'build finished');
     await ctx.journal('build', { finished: true, objects: saved.length, seconds, caughtUpAt: until });
   } catch (error) {
     throw ctx.signal.aborted ? ctx.signal.reason : error;

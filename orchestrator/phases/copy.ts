@@ -63,7 +63,6 @@ export async function copyPhase(
   ctx.log.progress?.(null);
   const progress = await onGreen(ctx, (green) => reportCopyProgress(green, ctx));
   const seconds = (performance.now() - startedAt) / 1_000;
-  ctx.log.info({ rows: progress.rowsDone, bytes: progress.bytes, seconds }, 'copy finished');
   await ctx.journal('copy', { finished: true, rows: progress.rowsDone, bytes: progress.bytes, seconds });
 }
 
@@ -122,7 +121,6 @@ async function plan(
       await failpoint('plan.after');
       const { rowsExpected, chunks, chunksDone } = await readCopyProgress(green);
       const facts = { rowsExpected, chunks, chunksDone, workers, format, snapshot: snapshot.lsn };
-      ctx.log.info(facts, 'copy started');
       await ctx.journal('copy', { started: true, ...facts });
       return format;
     });

@@ -50,6 +50,9 @@ export type AttemptResult =
   | { readonly outcome: 'decided'; readonly freezeSeconds: number; readonly position: string }
   | { readonly outcome: 'rehearsed'; readonly freezeSeconds: number };
 
+/** @param ms milliseconds since 1970. @returns the time of day, in UTC. */
+const moment = (ms: number): string => new Date(ms).toISOString().slice(11, 23);
+
 /** @returns the attempt's id and kind for a handover away from `serving`. */
 export function newAttempt(serving: Side): { id: string; kind: HandoverKind } {
   return { id: randomUUID(), kind: handoverFrom(serving) };
@@ -133,8 +136,9 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
         'freeze',
         () =>
           freeze(s, ctx, S, a.id, deadline, deadline - options.budgetMs / 2000, options.terminateBlockers),
-        (f) => `frozen ${new Date(f.at * 1000).toISOString().slice(11, 23)}`,
+        (f) => `frozen ${moment(f.at * 1000)}`,
       );
+      const heldSince = performance.now();
 
       await steps.run(
         'drain',
@@ -226,7 +230,8 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
           await failpoint('commit.before');
           await commit(t);
         },
-        () => `writes on ${T}`,
+        // On the clock of the freeze, which is S's.
+        () => `writes on ${T} ${moment(frozen.at * 1000 + performance.now() - heldSince)}`,
       );
       return {
         outcome: 'decided',

@@ -8,7 +8,7 @@ import type { HandoverOptions } from '../phases/handover/options.ts';
 import { Steps } from '../phases/handover/steps.ts';
 import { type AttemptResult, attemptHandover, newAttempt } from '../phases/handover.ts';
 import { holdClaim } from '../state/claim.ts';
-import { type HandoverDocument, STEP_EVENT } from '../state/documents.ts';
+import { type HandoverDocument, STEP_EVENT, STEPS } from '../state/documents.ts';
 import { changeState } from '../state/store.ts';
 import { notRevertible } from '../stream/not-revertible.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
@@ -52,12 +52,13 @@ export async function handOver(
     ...more,
   });
 
-  const { gates, predictedMs, swept } = await steps.run(
+  const { gates, prediction, swept } = await steps.run(
     'gates',
     () => gatesOf(runner, options),
     ({ gates: all }) => `${all.filter((g) => g.passed).length}/${all.length}`,
+    ({ gates: all }) => all.every((g) => g.passed),
   );
-  const facts = { gates: judged(gates), predicted_seconds: predictedMs / 1000 };
+  const facts = { gates: judged(gates), predicted_seconds: prediction.freezeMs / 1000 };
   const closed: { name: string; detail: string; fix: string }[] = gates.filter((g) => !g.passed);
   if (closed.length === 0) closed.push(...(await trafficClosed(runner, options, { id, kind, from, to })));
   if (closed.length > 0) {
@@ -94,6 +95,10 @@ export async function handOver(
       document: document({
         outcome: 'dry-run',
         ...facts,
+        predicted_steps: STEPS.flatMap((step) => {
+          const ms = prediction.partsMs[step];
+          return ms === undefined ? [] : [{ step, seconds: ms / 1000 }];
+        }),
         ...revertFacts,
         next_steps: [`orchestrate ${kind}`],
       }),

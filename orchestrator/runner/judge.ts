@@ -4,7 +4,7 @@ import { failure, hasCode } from '../errors/failure.ts';
 import { otherSide } from '../pg/side.ts';
 import { type Gate, readGates } from '../phases/handover/gates.ts';
 import type { HandoverOptions } from '../phases/handover/options.ts';
-import { predictFreeze } from '../phases/handover/prediction.ts';
+import { type Prediction, predictFreeze } from '../phases/handover/prediction.ts';
 import type { GateDocument } from '../state/documents.ts';
 import type { HandoverOptions as Asked } from '../state/request.ts';
 import { canaryRoundTrip } from '../stream/canary.ts';
@@ -40,10 +40,10 @@ export interface Judgement {
 /** Judges the gates without changing anything but the canary's own message. */
 export async function judge(runner: Runner): Promise<Judgement> {
   const options = optionsOf(runner.settings, { dryRun: true, rehearse: false });
-  const { gates, predictedMs } = await gatesOf(runner, options);
+  const { gates, prediction } = await gatesOf(runner, options);
   return {
     gates: judged(gates),
-    predictedSeconds: predictedMs / 1000,
+    predictedSeconds: prediction.freezeMs / 1000,
     budgetSeconds: options.budgetMs / 1000,
   };
 }
@@ -60,7 +60,7 @@ export const judged = (gates: readonly Gate[]): GateDocument[] =>
 export async function gatesOf(
   runner: Runner,
   options: HandoverOptions,
-): Promise<{ gates: Gate[]; predictedMs: number; swept: object }> {
+): Promise<{ gates: Gate[]; prediction: Prediction; swept: object }> {
   const { ctx, sync } = runner;
   if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
   const { serving, applier } = sync;
@@ -101,7 +101,7 @@ export async function gatesOf(
     options,
   });
   const swept = { sweep_lsn: sweep?.lsn ?? null, rows_compared: sweep?.result.rows_compared ?? null };
-  return { gates, predictedMs: prediction.freezeMs, swept };
+  return { gates, prediction, swept };
 }
 
 /** Makes the delta small while writes go on. It is no condition of a handover: a large one only freezes for longer. */

@@ -115,8 +115,11 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
       safe_bytes: slot?.safeWalBytes === undefined ? null : Number(slot.safeWalBytes),
     },
   };
-  if (!green || !(await hasControl(green)))
-    return { ...base, ...known, phase: 'created', next_steps: ['orchestrate run'] };
+  if (!green || !(await hasControl(green))) {
+    // Without green the phase is not known: it is there that it is kept.
+    const next_steps = [green ? 'orchestrate run' : 'orchestrate status --watch'];
+    return { ...base, ...known, phase: green ? 'created' : null, next_steps };
+  }
   const { state, since, stopped } = await readState(green, migration);
   const seen = await readObservation(green, migration);
   const progress = await readCopyProgress(green, { names });

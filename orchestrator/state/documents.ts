@@ -93,7 +93,7 @@ export interface SlotDocument {
 
 export interface StatusDocument {
   readonly migration: string;
-  /** null: no side could be reached. */
+  /** null: it cannot be reached where it is kept, on green. */
   readonly phase: Phase | null;
   /** When this phase began. */
   readonly since?: string | null;
@@ -178,6 +178,8 @@ export interface HandoverDocument {
   readonly freeze_seconds: number | null;
   readonly budget_seconds: number;
   readonly predicted_seconds?: number | null;
+  /** Of a dry run: what each step in which writes stand still will take. */
+  readonly predicted_steps?: readonly { readonly step: StepName; readonly seconds: number }[];
   readonly steps: readonly StepDocument[];
   readonly gates?: readonly GateDocument[];
   readonly not_revertible?: readonly NotRevertibleDocument[];

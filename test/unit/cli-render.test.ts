@@ -6,6 +6,7 @@ import { renderPreflight } from '../../orchestrator/cli/render/preflight.ts';
 import { renderStatus } from '../../orchestrator/cli/render/status.ts';
 import { renderVerify } from '../../orchestrator/cli/render/verify.ts';
 import { style } from '../../orchestrator/cli/terminal.ts';
+import { failure } from '../../orchestrator/errors/failure.ts';
 import { GATES, type HandoverDocument, type StatusDocument } from '../../orchestrator/state/documents.ts';
 
 const plain = style(false);
@@ -99,8 +100,40 @@ describe('status', () => {
     expect(lines).toContain('Stopped  SLOT_LOST: gone');
     expect(lines).toContain('Copy     ██████░░░░░░░░░░░░ 33 %   1000/3000 rows   1m05s left');
     expect(lines[0]).toContain('NO-GO 14/15 gates');
-    expect(lines.some((l) => l.startsWith('         ✗ sweep: ddd ddd'))).toBe(true);
+    expect(lines.some((l) => l.startsWith('Gates    ✗ sweep: ddd ddd'))).toBe(true);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it('shows the figures of both sides, each on a line of its own', () => {
+    const guide = {
+      migration_seconds: 11.2,
+      database_bytes: { blue: 33e6, green: 47e6 },
+      query_seconds: { blue: 0.0035, green: null },
+      refused_writes: { blue: 2, green: 1 },
+    };
+    const lines = renderStatus({ ...syncing, guide }, view).split('\n');
+    expect(lines).toContain('Copy     ██████████████████ 100 %   41.2M/41.2M rows   in sync after 11 s');
+    expect(lines).toContain("Blue     database 33 MB · reads a user's settings in 3.5 ms · 2 writes refused");
+    expect(lines).toContain('Green    database 47 MB · 1 writes refused');
+  });
+
+  it('of a runner that has stopped nothing says GO', () => {
+    const stopped = failure('SCHEMA_CHANGED').toDocument();
+    const [headline] = renderStatus({ ...syncing, stopped }, view).split('\n');
+    expect(headline).toBe('user-settings-org   SYNCING for 3h12m   writes → BLUE   NO-GO stopped');
+  });
+
+  it('without green the phase is not known, nor what a slot of green keeps', () => {
+    const slot = { name: 's', wal_status: null, retained_bytes: null };
+    expect(
+      renderStatus({ ...created, phase: null, serving: 'green', slot, unreachable: ['green'] }, view).split(
+        '\n',
+      ),
+    ).toEqual([
+      'user-settings-org   UNKNOWN   writes → GREEN',
+      'Lost     green cannot be reached',
+      'Next:    orchestrate preflight · orchestrate run',
+    ]);
   });
 
   it('uses colour only when it may', () => {
@@ -125,14 +158,15 @@ describe('a handover', () => {
   it('one line a step, fancy on a terminal and plain elsewhere', () => {
     const gates = { step: 'gates', seconds: 0.312, ok: true, note: '15/15' } as const;
     const freeze = { step: 'freeze', seconds: 0.02, ok: true, note: 'frozen 14:02:07.114' } as const;
-    expect(renderStep(gates, way, true, plain)).toBe(` ✓  1 ${'gates 15/15'.padEnd(38)}  0.31 s`);
+    expect(renderStep(gates, way, true, plain)).toBe(` ✓  1 ${'gates 15/15'.padEnd(32)}  0.31 s`);
     expect(renderStep(freeze, way, true, plain)).toBe(
-      ` ✓  3 ${'freeze writes on blue'.padEnd(38)}  0.02 s   ← frozen 14:02:07.114`,
+      ` ✓  3 ${'freeze writes on blue'.padEnd(32)}  0.02 s   ← frozen 14:02:07.114`,
     );
     expect(renderStep({ ...freeze, ok: false }, wayOf('revert'), false, plain)).toBe(
       'step 3 freeze writes on green: failed, 0.02 s, frozen 14:02:07.114',
     );
-    for (const step of [gates, freeze])
+    const open = { step: 'open', seconds: 10.31, ok: true, note: 'writes on green 14:02:07.398' } as const;
+    for (const step of [gates, freeze, open])
       expect(renderStep(step, way, true, plain).length).toBeLessThanOrEqual(80);
   });
 
@@ -144,9 +178,24 @@ describe('a handover', () => {
     ['aborted', 'Aborted. green takes writes'],
     ['unfinished', 'Decided, not finished: green serves'],
   ] as const)('%s says which side takes writes', (outcome, part) => {
-    const text = renderHandover({ ...done, outcome }, 'cutover', 80);
+    const text = renderHandover({ ...done, outcome }, 'cutover', 80, plain);
     expect(text).toContain(part);
     expect(text).toContain('Next: orchestrate status --watch · orchestrate revert');
+  });
+
+  it('a dry run says what would follow, with the times that are expected', () => {
+    const predicted_steps = [
+      { step: 'freeze', seconds: 0.02 },
+      { step: 'drain', seconds: 0.31 },
+    ] as const;
+    expect(
+      renderHandover({ ...done, outcome: 'dry-run', predicted_steps }, 'cutover', 80, plain).split('\n'),
+    ).toContain('Then: freeze 0.02 s · drain 0.31 s');
+  });
+
+  it('gates that are closed are marked so', () => {
+    const gates = { step: 'gates', seconds: 0.3, ok: false, note: '14/15' } as const;
+    expect(renderStep(gates, way, true, plain)).toContain(' ✗  1 gates 14/15');
   });
 
   it('lists closed gates and what stays behind', () => {
@@ -158,8 +207,9 @@ describe('a handover', () => {
       { ...done, outcome: 'no-go', gates, not_revertible: [{ what: 'second members', rows: 1200 }] },
       'revert',
       80,
+      plain,
     );
-    expect(text).toContain(' ✗ sweep        none yet');
+    expect(text).toContain(' ✗ sweep         none yet');
     expect(text).not.toContain('fine');
     expect(text).toContain('stays on green: 1,200 second members');
   });

@@ -145,6 +145,7 @@ const stations: Readonly<Record<string, (terminal: Terminal) => void>> = {
         },
         'cutover',
         terminal.columns,
+        terminal.out,
       ),
     );
     terminal.write(
@@ -186,6 +187,7 @@ const stations: Readonly<Record<string, (terminal: Terminal) => void>> = {
         },
         'cutover',
         terminal.columns,
+        terminal.out,
       ),
     );
     terminal.write(
@@ -285,6 +287,13 @@ describe('a line that is too wide', () => {
     expect(wrap('Writes    3403 offered, 0 unknown', 26).split('\n')).toEqual([
       'Writes    3403 offered, 0',
       `${' '.repeat(10)}unknown`,
+    ]);
+  });
+
+  it('goes on below the text of a line of the log, whatever its level', () => {
+    expect(wrap('2026-01-02T03:04:05.678Z ERROR the stream has stopped', 48).split('\n')).toEqual([
+      '2026-01-02T03:04:05.678Z ERROR the stream has',
+      `${' '.repeat(31)}stopped`,
     ]);
   });
 

@@ -59,17 +59,27 @@ export function renderStep(step: StepDocument, way: Way, fancy: boolean, style: 
   const mark = step.ok ? style.green('✓') : style.red('✗');
   const text = inline ? `${what}${LINK[step.step] ?? ' '}${step.note}` : what;
   const moment = !inline && step.note !== undefined ? style.dim(`   ← ${step.note}`) : '';
-  return ` ${mark} ${String(number).padStart(2)} ${text.padEnd(38)} ${time.padStart(7)}${moment}`;
+  return ` ${mark} ${String(number).padStart(2)} ${text.padEnd(32)} ${time.padStart(7)}${moment}`;
 }
 
 /** What a `cutover` or `revert` came to. An error stands elsewhere; this says what holds now. */
-export function renderHandover(d: HandoverDocument, kind: HandoverKind, columns: number): string {
+export function renderHandover(
+  d: HandoverDocument,
+  kind: HandoverKind,
+  columns: number,
+  style: Style,
+): string {
   const next = d.next_steps.length === 0 ? [] : [flow('Next: ', d.next_steps, columns)];
   const gates = (d.gates ?? []).filter((g) => d.outcome === 'dry-run' || g.passed !== true);
-  const gateLines = gates.map((g) => ` ${g.passed === true ? '✓' : '✗'} ${g.name.padEnd(12)} ${g.detail}`);
+  const gateLines = gates.map((g) => {
+    const mark = g.passed === true ? style.green('✓') : style.red('✗');
+    return ` ${mark} ${g.name.padEnd(12)}  ${g.detail}`;
+  });
   const facts = (d.not_revertible ?? []).filter((f) => f.rows > 0);
   const factLines = facts.map((f) => ` stays on green: ${count(f.rows)} ${f.what}`);
-  return [...gateLines, ...factLines, verdict(d, kind), ...next].join('\n');
+  const predicted = (d.predicted_steps ?? []).map((p) => `${p.step} ${seconds(p.seconds)}`);
+  const steps = predicted.length === 0 ? [] : [flow('Then: ', predicted, columns)];
+  return [...gateLines, ...factLines, verdict(d, kind), ...steps, ...next].join('\n');
 }
 
 function verdict(d: HandoverDocument, kind: HandoverKind): string {
@@ -77,7 +87,7 @@ function verdict(d: HandoverDocument, kind: HandoverKind): string {
   const frozen = `No writes for ${seconds(d.freeze_seconds)} of ${budget}.`;
   switch (d.outcome) {
     case 'done':
-      return `Done. ${frozen} ${d.serving} takes writes. ${kind === 'cutover' ? 'Revert is safe.' : 'A cutover is possible again.'}`;
+      return `Done. ${frozen} ${d.serving} takes writes. ${kind === 'cutover' ? 'Revert is safe.' : 'Cutover is possible.'}`;
     case 'rehearsed':
       return `Rehearsed. ${frozen} ${d.serving} takes writes, as before.`;
     case 'dry-run':

@@ -1,4 +1,5 @@
 import type { LockWait } from '../../pg/lock-waits.ts';
+import { SIDES } from '../../pg/side.ts';
 import type { StatusDocument } from '../../state/documents.ts';
 import type { Style } from '../terminal.ts';
 import { wrap } from '../wrap.ts';
@@ -18,7 +19,7 @@ export function renderStatus(s: StatusDocument, view: StatusView): string {
     lines.push(view.style.red(`${label('Stopped')}${s.stopped.code}: ${s.stopped.message}`));
   lines.push(...copyLines(s, view), ...lagLines(s, view), ...slotLines(s, view));
   lines.push(...verifyLines(s, view), ...freezeLines(s, view), ...gateLines(s, view));
-  lines.push(...guideLines(s, view), ...waitLines(s.lock_waits ?? []).map((line) => view.style.yellow(line)));
+  lines.push(...sideLines(s, view), ...waitLines(s.lock_waits ?? []).map((line) => view.style.yellow(line)));
   if (s.next_steps.length > 0) lines.push(flow(label('Next:'), s.next_steps, view.columns));
   return lines.join('\n');
 }
@@ -38,16 +39,18 @@ function verdict(s: StatusDocument, style: Style): string[] {
   if (s.gates.length === 0) return [];
   const passed = s.gates.filter((g) => g.passed === true).length;
   const ratio = `${passed}/${s.gates.length} gates`;
-  if (passed === s.gates.length) return [`${style.green('GO ✓')} ${ratio}`];
-  return [`${style.yellow('NO-GO')} ${ratio}`];
+  if (passed < s.gates.length) return [`${style.yellow('NO-GO')} ${ratio}`];
+  // What was judged before the runner stopped is no word about now.
+  return s.stopped === null ? [`${style.green('GO ✓')} ${ratio}`] : [style.red('NO-GO stopped')];
 }
 
-function copyLines(s: StatusDocument, { now }: StatusView): string[] {
-  const { rows_done: done, rows_expected: expected, eta } = s.copy;
+function copyLines({ copy, guide }: StatusDocument, { now }: StatusView): string[] {
+  const { rows_done: done, rows_expected: expected, eta } = copy;
   if (done === null || expected === null) return [];
   const part = expected === 0 ? 1 : done / expected;
   const left = eta === null ? undefined : secondsSince(eta, now);
-  const when = left === undefined || left >= 0 || part >= 1 ? '' : `   ${duration(-left)} left`;
+  const took = guide?.migration_seconds == null ? '' : `   in sync after ${seconds(guide.migration_seconds)}`;
+  const when = left === undefined || left >= 0 || part >= 1 ? took : `   ${duration(-left)} left`;
   return [
     `${label('Copy')}${bar(part, 18)} ${Math.floor(part * 100)} %   ${compact(done)}/${compact(expected)} rows${when}`,
   ];
@@ -64,7 +67,7 @@ function lagLines(s: StatusDocument, { columns }: StatusView): string[] {
 }
 
 function slotLines(s: StatusDocument, { style, columns }: StatusView): string[] {
-  if (s.slot.name === null) return [];
+  if (s.slot.name === null || (s.slot.retained_bytes === null && s.slot.wal_status === null)) return [];
   const parts = [`retains ${bytes(s.slot.retained_bytes)}`];
   if (s.slot.safe_bytes != null) parts.push(`headroom ${bytes(s.slot.safe_bytes)}`);
   if (s.slot.wal_status !== null && s.slot.wal_status !== 'reserved') parts.push(`WAL ${s.slot.wal_status}`);
@@ -94,27 +97,17 @@ function freezeLines(s: StatusDocument, { columns }: StatusView): string[] {
   return [flow(label('Freeze'), parts, columns)];
 }
 
-function guideLines({ guide }: StatusDocument, { columns }: StatusView): string[] {
+/** The figures of the guide, by side. */
+function sideLines({ guide }: StatusDocument, { columns }: StatusView): string[] {
   if (guide == null || guide.migration_seconds === null) return [];
-  const {
-    migration_seconds: took,
-    database_bytes: size,
-    query_seconds: query,
-    refused_writes: refused,
-  } = guide;
-  const ms = (s: number | null) => (s === null ? UNKNOWN : `${(s * 1_000).toFixed(1)} ms`);
-  return [
-    flow(
-      label('Guide'),
-      [
-        `in sync after ${seconds(took)}`,
-        `databases ${bytes(size.blue)} and ${bytes(size.green)}`,
-        `a user's settings in ${ms(query.blue)} and ${ms(query.green)}`,
-        `refused writes ${count(refused.blue)} and ${count(refused.green)}`,
-      ],
-      columns,
-    ),
-  ];
+  const { database_bytes: size, query_seconds: query, refused_writes: refused } = guide;
+  return SIDES.map((side) => {
+    const read = query[side];
+    const parts = [`database ${bytes(size[side])}`];
+    if (read !== null) parts.push(`reads a user's settings in ${(read * 1_000).toFixed(1)} ms`);
+    parts.push(`${count(refused[side])} writes refused`);
+    return flow(label(side === 'blue' ? 'Blue' : 'Green'), parts, columns);
+  });
 }
 
 /** Who waits for which lock, and whom for. */
@@ -131,7 +124,12 @@ function gateLines(s: StatusDocument, { style, columns }: StatusView): string[] 
   const closed = s.gates.filter((g) => g.passed !== true);
   // All of them closed says no more than the headline does.
   if (closed.length === 0 || closed.length === s.gates.length) return [];
-  return closed.map((g) =>
-    style.yellow(wrap(`${label('')}${g.passed === null ? '?' : '✗'} ${g.name}: ${g.detail}`, columns)),
+  return closed.map((g, i) =>
+    style.yellow(
+      wrap(
+        `${label(i === 0 ? 'Gates' : '')}${g.passed === null ? '?' : '✗'} ${g.name}: ${g.detail}`,
+        columns,
+      ),
+    ),
   );
 }

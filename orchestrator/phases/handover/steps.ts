@@ -11,8 +11,16 @@ export class Steps {
     this.tell = tell;
   }
 
-  /** Runs one step between its two failpoints. `note` may say a fact worth printing about the result. */
-  async run<T>(step: StepName, work: () => Promise<T>, note?: (result: T) => string): Promise<T> {
+  /**
+   * Runs one step between its two failpoints. `note` may say a fact worth printing about the result, `good` whether it is
+   * what was hoped for: gates that are closed have been judged all the same.
+   */
+  async run<T>(
+    step: StepName,
+    work: () => Promise<T>,
+    note?: (result: T) => string,
+    good: (result: T) => boolean = () => true,
+  ): Promise<T> {
     const start = performance.now();
     const record = (ok: boolean, text?: string): void => {
       const entry: StepDocument = {
@@ -28,7 +36,7 @@ export class Steps {
       await failpoint(`${step}.before`);
       const result = await work();
       await failpoint(`${step}.after`);
-      record(true, note?.(result));
+      record(good(result), note?.(result));
       return result;
     } catch (error) {
       record(false);
