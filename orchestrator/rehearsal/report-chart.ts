@@ -143,8 +143,10 @@ export function waterfall(
     at += s.seconds;
     if (s.step === 'open') to = at;
   }
+  // An attempt that was taken back has held writes until its last step.
+  to ??= at;
   const felt =
-    from === undefined || to === undefined
+    from === undefined
       ? ''
       : `<rect class="freeze" x="${x(from)}" y="${TOP}" width="${Math.max(2, round(x(to) - x(from)))}" height="${base - TOP}"/>`;
   const axis = xTicks.map(

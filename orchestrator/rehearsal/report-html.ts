@@ -32,7 +32,8 @@ svg .line { fill: none; stroke-width: 1.5; stroke-linejoin: round; } svg .tone1 
 svg .tone2 { stroke: var(--t2); } svg .tone3 { stroke: var(--t3); stroke-dasharray: 4 2; } svg .freeze { fill: var(--freeze); }
 svg .bar { fill: var(--t1); } svg .failed { fill: var(--bad); }
 @media print { body { padding: 0; max-width: none; font-size: 12px; } .scroll { overflow: visible; }
-  .scroll > svg { min-width: 0; } svg, tr, .facts, ul, .sign { break-inside: avoid; } h2 { break-after: avoid; }
+  .scroll > svg { min-width: 0; width: 84%; } .facts { grid-template-columns: repeat(6, 1fr); }
+  svg, tr, .facts, ul, .sign, .last { break-inside: avoid; } h2 { break-after: avoid; }
   table { font-size: 9.5px; } th, td { white-space: normal; padding-right: .5rem; } }
 `;
 
@@ -78,7 +79,7 @@ export function htmlOf(report: RehearsalReport): string {
       ],
       ['longest time without a write', report.handovers.length === 0 ? '–' : `${Math.round(longest)} ms`],
       ['budget', seconds(configuration.freeze_budget_seconds)],
-      ['rows', String(rows?.users ?? '–')],
+      ['rows', rows?.users.toLocaleString('en') ?? '–'],
       ['in sync after', seconds(copy?.seconds)],
     ]),
     ...(good ? [] : [failures(report)]),
@@ -134,9 +135,9 @@ export function htmlOf(report: RehearsalReport): string {
       'The application',
       workload === null
         ? '<p>Not reached.</p>'
-        : `<p>${workload.clients} clients offered ${workload.offered} writes. ${workload.acknowledged} were acknowledged, ${workload.refused} tries were refused and made again, ${workload.unknown} have an unknown outcome, ${workload.abandoned} were given up, ${workload.shed} found no free client.</p>${table(['refused with', 'tries'], Object.entries(workload.refused_by_code))}`,
+        : `<p>${workload.clients} clients offered ${workload.offered} writes. ${workload.acknowledged} were acknowledged, ${workload.refused} tries were refused and made again, ${workload.unknown} have an unknown outcome, ${workload.abandoned} were given up, ${workload.shed} found no free client.</p>${table(['refused with SQLSTATE', 'tries'], Object.entries(workload.refused_by_code))}`,
     ),
-    section("The guide's figures", ...guide(report)),
+    section('Figures that the migration guide asks for', ...guide(report)),
     section(
       'Configuration',
       table(
@@ -153,11 +154,11 @@ export function htmlOf(report: RehearsalReport): string {
     ...(report.alerts.length === 0 ? [] : [alerts(report)]),
     ...(report.restored === null ? [] : [afterwards(report.restored)]),
     ...(report.iterations.length > 1 ? [rounds(report)] : []),
-    section(
+    `<div class="last">${section(
       'Checklist',
       `<ul class="check">${report.checklist.map(({ item, ok }) => `<li><span class="${ok ? 'good' : 'bad'}">${ok ? '☑' : '☐'}</span> ${escaped(item)}</li>`).join('')}</ul>`,
       '<div class="sign"><span>Read by</span><span>Date</span></div>',
-    ),
+    )}</div>`,
   ];
   return `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Rehearsal: ${report.verdict}</title><style>${STYLE}</style></head><body>\n${body.join('\n')}\n</body></html>\n`;
 }
@@ -171,7 +172,7 @@ function failures({ failures: found, error }: RehearsalReport): string {
     ),
     error === undefined
       ? ''
-      : `<p class="bad">${cell(error.code)}: ${cell(error.message)}. ${cell(error.fix)}.</p>`,
+      : `<p class="bad">${cell(error.code)}: ${cell(error.message)}.</p><p>Next: ${cell(error.fix)}.</p>`,
   );
 }
 

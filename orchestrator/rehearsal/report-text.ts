@@ -70,14 +70,14 @@ export function guideTable(guide: GuideFigures): string[][] {
 /** Alerts whose condition held at all, with a head line. */
 export function alertsTable(report: RehearsalReport): string[][] {
   return [
-    ['alert', 'would have', 'its condition held for', 'fires after'],
+    ['alert', 'fires', 'its condition held for', 'needed for it'],
     ...report.alerts
       .filter((a) => a.held_seconds !== null)
       .map((a) => [
         a.alert,
-        a.fired ? 'fired' : 'not fired',
+        a.fired ? 'yes' : 'no',
         `${a.held_seconds ?? 0} s`,
-        a.for_seconds === 0 ? 'at once' : `${a.for_seconds / 60} min`,
+        a.for_seconds === 0 ? 'any moment' : `${a.for_seconds / 60} min`,
       ]),
   ];
 }

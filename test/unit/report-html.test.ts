@@ -30,6 +30,9 @@ describe('the report as a page', () => {
     expect(html).toContain('aborted: a key &lt;differs&gt; &amp; more');
     expect(html).toContain('REHEARSAL_FAILED');
     expect(html).toContain('bar failed');
+    // What was taken back has stopped writes too.
+    const taken = html.slice(html.indexOf('revert 1: aborted: time of each step')).split('</svg>')[0];
+    expect(taken).toContain('class="freeze"');
   });
 
   it('is a page too when nothing was reached', () => {
