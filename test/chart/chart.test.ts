@@ -155,6 +155,15 @@ describe.skipIf(found === undefined)('the chart', () => {
     }
   });
 
+  it('workers that were changed are another Job: Kubernetes lets nobody change one', () => {
+    const nameOf = (values: object): string | undefined =>
+      named(rendered({ workers: { enabled: true, count: 2 }, ...values }), 'Job')[0]?.metadata.name;
+    expect(nameOf({})).toBe(nameOf({ commands: { enabled: false } }));
+    const changed = [{}, { image: { tag: 'next' } }, { workers: { enabled: true, count: 3 } }].map(nameOf);
+    expect(new Set(changed).size).toBe(3);
+    for (const name of changed) expect(name).toMatch(/^settings-orchestrate-workers-[0-9a-f]{8}$/);
+  });
+
   it('only --traffic kubernetes gets a token, and a right to one Service', () => {
     expect(podsOf(rendered({})).some((p) => p.automountServiceAccountToken)).toBe(false);
     expect(named(rendered({}), 'Role')).toEqual([]);
