@@ -138,7 +138,7 @@ export function waterfall(
     bars.push(
       `<text class="tick" x="${label - 8}" y="${y + 14}" text-anchor="end">${escaped(s.step)}</text>`,
       `<rect class="${s.ok ? 'bar' : 'bar failed'}" x="${x(at)}" y="${y + 4}" width="${Math.max(1.5, round(x(at + s.seconds) - x(at)))}" height="${row - 8}"/>`,
-      `<text class="tick" x="${round(x(at + s.seconds) + 5)}" y="${y + 14}">${s.seconds.toFixed(3)} s</text>`,
+      `<text class="figure" x="${round(x(at + s.seconds) + 5)}" y="${y + 14}">${s.seconds.toFixed(3)} s</text>`,
     );
     at += s.seconds;
     if (s.step === 'open') to = at;
