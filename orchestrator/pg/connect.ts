@@ -136,3 +136,17 @@ export function createPool(endpoint: Endpoint, options: ConnectOptions & { max: 
 export function cut(client: pg.Client): void {
   (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }
+
+/** A server that is there answers to the end of a session at once. */
+const END_MS = 1_000;
+
+/** Ends sessions. One that does not answer, or not what it was asked before, is cut: nobody waits for it. */
+export async function endOrCut(clients: readonly pg.Client[]): Promise<void> {
+  await Promise.all(
+    clients.map(async (client) => {
+      const late = setTimeout(() => cut(client), END_MS);
+      await client.end().catch(() => {});
+      clearTimeout(late);
+    }),
+  );
+}

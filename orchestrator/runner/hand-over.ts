@@ -123,7 +123,6 @@ export async function handOver(
   ctx.metrics.set('freeze_active', {}, 1);
   let result: AttemptResult | undefined;
   let broken: unknown;
-  const begun = performance.now();
   try {
     result = await attemptHandover({
       ctx,
@@ -165,6 +164,7 @@ export async function handOver(
     });
     return { exit: 6, document: unfinished };
   }
+  const takenAt = performance.now();
   ctx.metrics.set('freeze_active', {}, 0);
   await Promise.all(pending.splice(0));
   const task: TrafficTask = {
@@ -206,14 +206,14 @@ export async function handOver(
       document: document({
         outcome: 'aborted',
         ...facts,
-        freeze_seconds: (performance.now() - begun) / 1000,
+        freeze_seconds: refusedSeconds(steps, truth.did === 'reopened', options.budgetMs, takenAt),
         error: error.toDocument(from),
         next_steps: ['orchestrate status', `orchestrate ${kind}`],
       }),
     };
   }
 
-  const freezeSeconds = result?.freezeSeconds ?? (performance.now() - begun) / 1000;
+  const freezeSeconds = result?.freezeSeconds ?? (takenAt - (steps.begun.get('freeze') ?? takenAt)) / 1000;
   ctx.metrics.observe('freeze_duration_seconds', { kind }, freezeSeconds);
   try {
     // Until the clients are moved the state says so: a runner that comes after a death moves them (HISTORIES 22).
@@ -273,6 +273,18 @@ export async function handOver(
   } finally {
     await Promise.all(pending);
   }
+}
+
+/**
+ * For how long an attempt that was not decided refused writes: to when they were given back, at most to the deadline.
+ * @returns null when it never came to a freeze.
+ */
+function refusedSeconds(steps: Steps, reopened: boolean, budgetMs: number, until: number): number | null {
+  const began = steps.begun.get('freeze');
+  const granted = reopened || steps.done.some((s) => s.step === 'freeze' && s.ok);
+  if (began === undefined || !granted) return null;
+  const deadline = (steps.begun.get('pause') ?? began) + budgetMs;
+  return Math.max(0, Math.min(until, deadline) - began) / 1000;
 }
 
 /** Step 11: the stream T→S starts at L, and a message written on T arrives on S through it. */

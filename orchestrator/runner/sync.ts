@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { OrchestrateError } from '../errors/failure.ts';
-import { connect } from '../pg/connect.ts';
+import { connect, cut, endOrCut } from '../pg/connect.ts';
 import { directionFrom, otherSide, SIDES, type Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { Applier } from '../stream/applier.ts';
@@ -10,6 +10,8 @@ import { reverseSink } from '../stream/reverse.ts';
 import { fillVacantKeys } from '../stream/vacant.ts';
 
 const RETENTION_EVERY_MS = 3_000;
+/** For how long an advance that has been begun may go on when it is to be the last. */
+const LAST_ADVANCE_MS = 1_000;
 
 /** The stream that leaves the serving side, and the care for the slot that waits on the other one. */
 export class Sync {
@@ -66,18 +68,23 @@ export class Sync {
     }, RETENTION_EVERY_MS);
   }
 
-  /** Nothing touches the standby's slot once this has resolved. */
+  /** Nothing is asked of the standby's slot any more once this has resolved. */
   async stopRetention(): Promise<void> {
     clearInterval(this.timer);
     this.timer = undefined;
+    // One that lands late still goes no further than to a position from before the standby is opened (HISTORIES 13).
+    const hung = setTimeout(() => {
+      if (this.clients) for (const side of SIDES) cut(this.clients[side]);
+    }, LAST_ADVANCE_MS);
     await this.advancing;
+    clearTimeout(hung);
     await this.endClients();
   }
 
   private async endClients(): Promise<void> {
     const { clients } = this;
     this.clients = undefined;
-    if (clients) await Promise.all(SIDES.map((side) => clients[side].end().catch(() => {})));
+    if (clients) await endOrCut(SIDES.map((side) => clients[side]));
   }
 
   async stop(): Promise<void> {

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { connect } from '../pg/connect.ts';
+import { connect, endOrCut } from '../pg/connect.ts';
 import { type Direction, destinationOf, sourceOf } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { type Backend, backendOf, type Progress, readProgress } from './progress.ts';
@@ -101,9 +101,8 @@ export class StreamSession {
     this.#closed = true;
     await Promise.allSettled([
       this.tail.close(),
-      this.destination.end(),
-      this.meter.end(),
-      this.#source?.then((client) => client.end()),
+      endOrCut([this.destination, this.meter]),
+      this.#source?.then((client) => endOrCut([client])),
     ]);
   }
 }

@@ -66,12 +66,25 @@ const highestSql = (relation: string) => `
   FROM ${relation}
   WHERE "id" <= $1::bigint`;
 
-/** Never lowers: whoever took a value meanwhile keeps it. `$1` the sequence, `$2` where it must at least stand. */
+/** As many values as nobody takes between the two halves of a statement. */
+const NEAR = 1_000;
+
+/**
+ * Never lowers: whoever took a value meanwhile keeps it. Between looking and `setval` others take values, and those
+ * would be handed out again; where a few values are all that lacks they are taken, as everybody takes them. A session
+ * of ours may hold values of before (CACHE), so as many more are taken. `$1` the sequence, `$2` where it must at least stand.
+ */
 const RAISE = `
-  SELECT setval(s.seqrelid, $2::bigint)
+  SELECT CASE
+           WHEN $2::bigint - l.last > ${NEAR} * s.seqincrement THEN setval(s.seqrelid, $2::bigint)
+           ELSE (SELECT max(t.value)
+                 FROM (SELECT nextval(s.seqrelid) AS value
+                       FROM generate_series(
+                         1, ceil(($2::bigint - l.last)::numeric / s.seqincrement)::bigint + s.seqcache - 1)) AS t)
+         END
   FROM pg_sequence AS s
-  WHERE s.seqrelid = $1::regclass
-    AND coalesce(pg_sequence_last_value(s.seqrelid), s.seqstart - 1) < $2::bigint`;
+  CROSS JOIN LATERAL (SELECT coalesce(pg_sequence_last_value(s.seqrelid), s.seqstart - 1) AS last OFFSET 0) AS l
+  WHERE s.seqrelid = $1::regclass AND l.last < $2::bigint`;
 
 /**
  * @returns the id columns whose sequence is unknown, cannot be set by us, or is about to run out; empty is good.

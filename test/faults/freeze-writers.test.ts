@@ -284,7 +284,12 @@ describe('a writer that does not end', () => {
     runner.arm('');
     const ended = await command.ended;
     expect(ended.exit).toBe(5);
-    expect(ended.json<HandoverDocument>()).toMatchObject({ serving: 'blue', error: { code: 'STRAGGLERS' } });
+    // It never came to a freeze: nobody was refused anything.
+    expect(ended.json<HandoverDocument>()).toMatchObject({
+      serving: 'blue',
+      freeze_seconds: null,
+      error: { code: 'STRAGGLERS' },
+    });
     expect(ended.json<HandoverDocument>().error?.found).toContain(`pid ${pid} `);
     await client.query('COMMIT');
     await until('its write on green', async () => (await token('green', id)) === 'stuck');

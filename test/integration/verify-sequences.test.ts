@@ -72,6 +72,46 @@ it('never lowers one', async () => {
   expect(await next()).toEqual(all(701));
 });
 
+it('leaves one where it was told to begin, and takes back no value that is given out meanwhile', async () => {
+  // What stands between the value seen and the one that is given next must not be lost: setval would go back to 40.
+  await execute(
+    pair.green.urls.owner,
+    `SELECT setval(pg_get_serial_sequence('public.org', 'id'), 500, false);
+     SELECT setval(pg_get_serial_sequence('public.settings', 'id'), 40)`,
+  );
+  expect(await align()).toBe(40n);
+  const given = await next();
+  expect(Number(given['org'])).toBeGreaterThan(500);
+  expect(given).toMatchObject({ user_settings: '41', '"user"': '41', settings: '41' });
+});
+
+it('goes on above values that a session keeps', async () => {
+  const cache = (values: number) =>
+    execute(pair.green.urls.owner, `ALTER TABLE public.org ALTER id SET CACHE ${values}`);
+  await cache(20);
+  try {
+    await withClient(pair.blue.urls.sync, (blue) =>
+      withClient(pair.green.urls.sync, async (green) => {
+        for (const last of [13, 21, 30, 33]) {
+          await execute(
+            pair.green.urls.sync,
+            `SELECT setval(pg_get_serial_sequence('public.settings', 'id'), ${last})`,
+          );
+          const floor = await alignSequences(blue, green, ctx);
+          expect(floor).toBeGreaterThanOrEqual(BigInt(last));
+          const [row] = await rows<{ last: string }>(
+            pair.green.urls.sync,
+            `SELECT pg_sequence_last_value(pg_get_serial_sequence('public.org', 'id')::regclass)::text AS last`,
+          );
+          expect(BigInt(row?.last ?? 0)).toBeGreaterThanOrEqual(floor);
+        }
+      }),
+    );
+  } finally {
+    await cache(1);
+  }
+});
+
 it('does nothing on empty tables with negative ids', async () => {
   await execute(pair.blue.urls.sync, 'INSERT INTO public.user_settings (id) VALUES (-7)');
   expect(await align()).toBe(0n);

@@ -5,6 +5,8 @@ import type { StepDocument, StepName } from '../../state/documents.ts';
 /** Times the steps of one handover and tells each as it ends. */
 export class Steps {
   readonly done: StepDocument[] = [];
+  /** When each step began, on the monotonic clock in ms. */
+  readonly begun = new Map<StepName, number>();
   private readonly tell: (record: StepDocument) => void;
 
   constructor(tell: (record: StepDocument) => void) {
@@ -22,6 +24,7 @@ export class Steps {
     good: (result: T) => boolean = () => true,
   ): Promise<T> {
     const start = performance.now();
+    this.begun.set(step, start);
     const record = (ok: boolean, text?: string): void => {
       const entry: StepDocument = {
         step,
