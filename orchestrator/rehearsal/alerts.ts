@@ -13,8 +13,8 @@ interface Sight {
   /** Seconds since 1970. */
   readonly now: number;
   readonly scrape: Scrape | undefined;
-  /** The oldest scrape that is at most so many seconds old, and when it was. */
-  back(seconds: number): { readonly at: number; readonly scrape: Scrape } | undefined;
+  /** The oldest scrape with this metric that is at most so many seconds old, and when it was. */
+  back(seconds: number, name: string): { readonly at: number; readonly scrape: Scrape } | undefined;
 }
 
 interface Rule {
@@ -35,7 +35,7 @@ const one = (scrape: Scrape | undefined, name: string, labels?: Readonly<Record<
 
 /** How much counters grew in a window; undefined with fewer than two scrapes of them. */
 function growth(sight: Sight, name: string, seconds: number, labels?: Readonly<Record<string, string>>) {
-  const before = sight.back(seconds);
+  const before = sight.back(seconds, name);
   if (before === undefined || before.scrape === sight.scrape) return undefined;
   const [then, now] = [all(before.scrape, name, labels), all(sight.scrape, name, labels)];
   return then.length === 0 || now.length === 0 ? undefined : sum(now) - sum(then);
@@ -63,7 +63,7 @@ export const ALERTS: Readonly<Record<string, Rule>> = {
   SlotExhaustionPredicted: {
     forSeconds: 5 * MINUTE,
     holds: (sight) => {
-      const before = sight.back(30 * MINUTE);
+      const before = sight.back(30 * MINUTE, 'slot_safe_wal_bytes');
       if (before === undefined || sight.now - before.at < 1) return false;
       return all(sight.scrape, 'slot_safe_wal_bytes').some(({ labels, value }) => {
         const then = one(before.scrape, 'slot_safe_wal_bytes', labels);
@@ -142,7 +142,9 @@ export class AlertWatch {
     const scrape = text === undefined ? undefined : parsed(text);
     if (scrape !== undefined) this.#seen.push({ at: now, scrape });
     while ((this.#seen[0]?.at ?? now) < now - LONGEST_S) this.#seen.shift();
-    const back = (seconds: number) => this.#seen.find(({ at }) => at >= now - seconds);
+    // A runner that waits for its lease shows no counters yet: what it says then is no beginning of anything.
+    const back = (seconds: number, name: string) =>
+      this.#seen.find(({ at, scrape: seen }) => at >= now - seconds && seen.has(name));
     for (const [alert, rule] of Object.entries(ALERTS)) {
       if (!rule.holds({ now, scrape, back })) {
         this.#since.delete(alert);

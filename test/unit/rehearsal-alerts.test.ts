@@ -97,6 +97,14 @@ describe('alerts that would have fired in a rehearsal', () => {
     expect(watch.facts().find((f) => f.alert === 'DecidedNotOpen')?.fired).toBe(false);
   });
 
+  it('a counter begins with the scrape that shows it: the first of a runner has none', () => {
+    const watch = new AlertWatch();
+    watch.see('orchestrate_leader 0', 990);
+    watch.see(scrape(1_000), 1_000);
+    watch.see(scrape(1_010, 'StandbyWrites'), 1_010);
+    expect(watch.facts().find((f) => f.alert === 'StandbyWrites')?.fired).toBe(true);
+  });
+
   it.each(Object.entries(ALERTS))('%s fires once it has held for its time', (alert, { forSeconds }) => {
     const watch = new AlertWatch();
     const fact = () => watch.facts().find((f) => f.alert === alert);
