@@ -1,6 +1,6 @@
 import type { RehearsalReport, RestoredFact } from './report.ts';
 import { escaped, timeChart, waterfall } from './report-chart.ts';
-import { alertsTable, freezeTable, guideTable, NO_ALERT, roundsTable } from './report-text.ts';
+import { alertsTable, failuresTable, freezeTable, guideTable, NO_ALERT, roundsTable } from './report-text.ts';
 
 /** Light, dark by the reader's system, and ink on paper; wide tables and charts scroll by themselves on a telephone. */
 const STYLE = `
@@ -163,13 +163,12 @@ export function htmlOf(report: RehearsalReport): string {
   return `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Rehearsal: ${report.verdict}</title><style>${STYLE}</style></head><body>\n${body.join('\n')}\n</body></html>\n`;
 }
 
-function failures({ failures: found, error }: RehearsalReport): string {
+function failures(report: RehearsalReport): string {
+  const { error } = report;
+  const [head = [], ...lines] = failuresTable(report);
   return section(
     'What did not hold',
-    table(
-      ['stage', 'expected', 'found'],
-      found.map((f) => [f.stage, f.expected, f.found]),
-    ),
+    table(head, lines),
     error === undefined
       ? ''
       : `<p class="bad">${cell(error.code)}: ${cell(error.message)}.</p><p>Next: ${cell(error.fix)}.</p>`,

@@ -1,6 +1,6 @@
 import type { GuideFigures } from '../state/documents.ts';
 import type { CheckFact, HandoverFact, RehearsalReport } from './report.ts';
-import { alertsTable, freezeTable, guideTable, NO_ALERT, roundsTable } from './report-text.ts';
+import { alertsTable, failuresTable, freezeTable, guideTable, NO_ALERT, roundsTable } from './report-text.ts';
 
 const inCell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -79,12 +79,10 @@ export function markdownOf(report: RehearsalReport): string {
 function failuresOf(report: RehearsalReport): string[] {
   if (report.verdict === 'passed') return [];
   const { error } = report;
+  const [head = [], ...lines] = failuresTable(report);
   return [
     '## What did not hold',
-    table(
-      ['stage', 'expected', 'found'],
-      report.failures.map((f) => [f.stage, f.expected, f.found]),
-    ),
+    table(head, lines),
     ...(error === undefined ? [] : [`${error.code}: ${error.message}. ${error.fix}.`]),
   ];
 }

@@ -85,6 +85,14 @@ export function alertsTable(report: RehearsalReport): string[][] {
 /** What is to be known of a list in which nothing stands. */
 export const NO_ALERT = 'None of them, and the condition of none held at any moment.';
 
+/** What did not hold, with a head line; what stopped the rehearsal, where nothing else was judged before. */
+export function failuresTable({ failures, error, stages }: RehearsalReport): string[][] {
+  const stopped =
+    error === undefined ? [] : [[stages.at(-1)?.stage ?? '–', error.expected ?? '–', error.found ?? '–']];
+  const found = failures.map((f) => [f.stage, f.expected, f.found]);
+  return [['stage', 'expected', 'found'], ...(found.length > 0 ? found : stopped)];
+}
+
 /** The rounds side by side, with a head line. */
 export function roundsTable(report: RehearsalReport): string[][] {
   return [

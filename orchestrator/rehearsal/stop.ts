@@ -66,6 +66,8 @@ export class Stop {
           message: `${what} did not come within ${timeoutMs / 1_000} s`,
           expected: what,
           found: seen(),
+          // The rehearsal's own runner is gone by the time this is read.
+          fix: 'mend what was found, then rehearse again',
         });
       await this.pass(100);
     }

@@ -35,6 +35,12 @@ describe('the report as a page', () => {
     expect(taken).toContain('class="freeze"');
   });
 
+  it('says what stopped it, where nothing else was judged', () => {
+    expect(htmlOf({ ...sampleReport(true), failures: [] })).toContain(
+      '<td>servers</td><td>the handover done</td><td>aborted</td>',
+    );
+  });
+
   it('is a page too when nothing was reached', () => {
     const html = htmlOf({
       ...sampleReport(true),
