@@ -1,4 +1,7 @@
 /** 056 and 057 inside one database: forward, back and forward again; killed in the middle; two at once; a bad row. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { ErrorDocument } from '../../orchestrator/errors/failure.ts';
 import type { MigrateDocument } from '../../orchestrator/phases/migrate.ts';
@@ -7,6 +10,7 @@ import { freshPair, type Pair } from '../support/databases.ts';
 import { bytesOf, compareInPlace, fill055, migrateProcess } from '../support/in-place.ts';
 import { type Outcome, orchestrate } from '../support/in-process.ts';
 import { execute, rows } from '../support/sql.ts';
+import { until } from '../support/until.ts';
 
 const NAMES = ['056-create-org-tables', '057-migrate-user-settings'];
 const ORG_MODEL = ['role', 'org', '"user"', 'org_user', 'settings'];
@@ -198,7 +202,23 @@ it('a row that hangs in the air, written while the foreign keys are aside, is na
 });
 
 it('two at once do everything once', async () => {
-  const ended = await Promise.all([1, 2].map(() => migrateProcess(pair, ['up', '--batch-size', '100'])));
+  const directory = mkdtempSync(join(tmpdir(), 'in-place-'));
+  const release = join(directory, 'release');
+  // Whoever comes first rests after its first batch until the other one waits for its turn.
+  const both = [1, 2].map(() =>
+    migrateProcess(pair, ['up', '--batch-size', '100'], {
+      ORCHESTRATE_FAILPOINT: 'batch.after:hang',
+      ORCHESTRATE_FAILPOINT_RELEASE: release,
+    }),
+  );
+  const WAITING = `
+    SELECT FROM pg_locks AS l
+    JOIN pg_database AS d ON d.oid = l.database
+    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted`;
+  await until('one waits', async () => (await rows(pair.blue.urls.superuser, WAITING)).length === 1);
+  writeFileSync(release, '');
+  const ended = await Promise.all(both);
+  rmSync(directory, { recursive: true });
   expect(ended.map((e) => e.ended)).toEqual(['0', '0']);
   const documents = ended.map((e) => JSON.parse(e.stdout) as MigrateDocument);
   expect(documents.map((d) => d.changed.length).sort((a, b) => a - b)).toEqual([0, 2]);
