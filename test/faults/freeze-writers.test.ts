@@ -336,7 +336,8 @@ describe('a writer that does not end', () => {
 
     await execute(pair.blue.urls.superuser, `GRANT pg_signal_backend TO "${pair.blue.roles.sync}"`);
     try {
-      const second = await beforeFreeze('cutover', ...short, '--terminate-blockers');
+      // Time enough for what is done only after a second of waiting.
+      const second = await beforeFreeze('cutover', '--freeze-budget', '60s', '--terminate-blockers');
       const { client, pid } = await stuck();
       runner.arm('');
       await done(second, 'green');
