@@ -30,10 +30,12 @@ const UNDONE: readonly string[] = STEPS.filter((step) => !['gates', 'switch', 'r
  * by `truth`. Entries that a crash swallowed make gaps: this is for runners that nobody kills.
  */
 function nodesOf(entries: readonly Entry[]): string[] {
-  return entries.flatMap(({ event, word, ok }) => {
+  return entries.flatMap(({ event, word, ok }, n) => {
     if (event === 'runner') return ['idle'];
     const node = word ?? event;
-    if (!TOLD.includes(node) || (node === 'gates' && !ok)) return [];
+    if (!TOLD.includes(node)) return [];
+    // Gates that were closed lead to a no-go; those that could not be judged lead nowhere.
+    if (node === 'gates' && !ok && entries[n + 1]?.word !== 'no-go') return [];
     return !ok && UNDONE.includes(node) ? [node, 'truth'] : [node];
   });
 }
