@@ -7,7 +7,7 @@ import { freshPair, type Pair } from '../support/databases.ts';
 import { orchestrate } from '../support/in-process.ts';
 import { runContext, type TestContext } from '../support/run-context.ts';
 
-const ROUNDS = 8;
+const ROUNDS = 5;
 
 let pair: Pair;
 let ctx: TestContext;
