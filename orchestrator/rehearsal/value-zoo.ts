@@ -155,7 +155,8 @@ function sized(random: Random, bytes: number, compressible: boolean): string {
   return unit.repeat(Math.ceil(bytes / unit.length)).slice(0, bytes);
 }
 
-const TEXT_COLUMNS = [
+/** The columns of text, but for the key. */
+export const TEXT_COLUMNS = [
   'language',
   'agent',
   'security_analyzer',

@@ -1,24 +1,12 @@
 /** Rows of `user_settings` in which every value that can be recognised is a marker of its column. */
 import type { SourceColumn } from '../../../orchestrator/rehearsal/source-columns.ts';
+import { TEXT_COLUMNS } from '../../../orchestrator/rehearsal/value-zoo.ts';
 import type { Sought } from './quarry.ts';
 
 const CORE = 'row7kq';
 
 /** Columns of text: the marker, and behind it what breaks quoting. */
-const TEXTS = [
-  'keycloak_user_id',
-  'language',
-  'agent',
-  'security_analyzer',
-  'llm_model',
-  'llm_api_key',
-  'llm_base_url',
-  'sandbox_base_container_image',
-  'sandbox_runtime_container_image',
-  'search_api_key',
-  'sandbox_api_key',
-  'email',
-] as const satisfies readonly SourceColumn[];
+const TEXTS = ['keycloak_user_id', ...TEXT_COLUMNS] as const satisfies readonly SourceColumn[];
 
 const NUMBERS = {
   max_iterations: '739184651',
