@@ -14,31 +14,43 @@ export interface Exceptions {
 }
 
 const parkedSql = (kind: Scope['kind']) => `
-  SELECT "id" AS id, reason
+  SELECT 'parked' AS what, "id" AS k, reason AS name, NULL::integer AS org_id, NULL::integer AS settings_id
   FROM orchestrator.parked
   WHERE ${scopeSql(kind, '"id"', 1)}`;
 
-const linkSql = (kind: Scope['kind']) => `
-  SELECT k, org_id, settings_id
+/** One statement: inside the freeze every answer that is waited for is felt. */
+const exceptionsSql = (kind: Scope['kind']) => `${parkedSql(kind)}
+  UNION ALL
+  SELECT 'link', k, NULL, org_id, settings_id
   FROM orchestrator.link
-  WHERE ${scopeSql(kind, 'k', 1)}`;
-
-const divergedSql = (kind: Scope['kind']) => `
-  SELECT table_name, k
+  WHERE ${scopeSql(kind, 'k', 1)}
+  UNION ALL
+  SELECT 'diverged', k, table_name, NULL, NULL
   FROM orchestrator.diverged
   WHERE ${scopeSql(kind, 'k', 1)}`;
+
+interface Row {
+  readonly what: keyof Exceptions;
+  readonly k: number;
+  /** Why parked, or the table that diverged. */
+  readonly name: string | null;
+  readonly org_id: number | null;
+  readonly settings_id: number | null;
+}
 
 /**
  * Reads a scope's exceptions from green.
  * @param first before the first decision the mapping has no exceptions: link and diverged are not looked at.
  */
 export async function readExceptions(green: ClientBase, scope: Scope, first: boolean): Promise<Exceptions> {
-  const values = scopeValues(scope);
-  const parked = await green.query<Exceptions['parked'][number]>(parkedSql(scope.kind), values);
-  if (first) return { parked: parked.rows, link: [], diverged: [] };
-  const link = await green.query<Exceptions['link'][number]>(linkSql(scope.kind), values);
-  const diverged = await green.query<Exceptions['diverged'][number]>(divergedSql(scope.kind), values);
-  return { parked: parked.rows, link: link.rows, diverged: diverged.rows };
+  const sql = first ? parkedSql(scope.kind) : exceptionsSql(scope.kind);
+  const { rows } = await green.query<Row>(sql, scopeValues(scope));
+  const of = (what: Row['what']) => rows.filter((row) => row.what === what);
+  return {
+    parked: of('parked').map((row) => ({ id: row.k, reason: row.name as ParkReason })),
+    link: of('link'),
+    diverged: of('diverged').map((row) => ({ table_name: row.name ?? '', k: row.k })),
+  };
 }
 
 /** @returns the parameters that name the exceptions on blue. */

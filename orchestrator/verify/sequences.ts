@@ -61,10 +61,11 @@ async function sequencesOf(
   return rows;
 }
 
-const highestSql = (relation: string) => `
-  SELECT coalesce(max("id"), 0)::text AS id
-  FROM ${relation}
-  WHERE "id" <= $1::bigint`;
+/** The highest id of some tables; `$1` those above it do not count. */
+const highestSql = (relations: readonly string[]) => `
+  SELECT greatest(0, ${relations
+    .map((relation) => `(SELECT max("id") FROM ${relation} WHERE "id" <= $1::bigint)`)
+    .join(', ')})::text AS id`;
 
 /** As many values as nobody takes between the two halves of a statement. */
 const NEAR = 1_000;
@@ -72,7 +73,8 @@ const NEAR = 1_000;
 /**
  * Never lowers: whoever took a value meanwhile keeps it. Between looking and `setval` others take values, and those
  * would be handed out again; where a few values are all that lacks they are taken, as everybody takes them. A session
- * of ours may hold values of before (CACHE), so as many more are taken. `$1` the sequence, `$2` where it must at least stand.
+ * of ours may hold values of before (CACHE), so as many more are taken. `$1` the sequences, each once, `$2` where they
+ * must at least stand.
  */
 const RAISE = `
   SELECT CASE
@@ -84,7 +86,7 @@ const RAISE = `
          END
   FROM pg_sequence AS s
   CROSS JOIN LATERAL (SELECT coalesce(pg_sequence_last_value(s.seqrelid), s.seqstart - 1) AS last OFFSET 0) AS l
-  WHERE s.seqrelid = $1::regclass AND l.last < $2::bigint`;
+  WHERE s.seqrelid = ANY ($1::regclass[]) AND l.last < $2::bigint`;
 
 /**
  * @returns the id columns whose sequence is unknown, cannot be set by us, or is about to run out; empty is good.
@@ -141,13 +143,11 @@ export async function alignSequences(
   ]);
   const sequences = sides.flatMap((s) => s.sequences);
   const ceiling = ceilingOf(sequences.flatMap((s) => (s.max === null ? [] : [BigInt(s.max)])));
-  const highest: bigint[] = [];
-  await Promise.all(
+  const highest = await Promise.all(
     sides.map(async ({ client, sequences: own }) => {
-      for (const { relation } of own) {
-        const { rows } = await client.query<{ id: string }>(highestSql(relation), [ceiling.toString()]);
-        highest.push(BigInt(rows[0]?.id ?? 0));
-      }
+      const sql = highestSql(own.map((s) => s.relation));
+      const { rows } = await client.query<{ id: string }>(sql, [ceiling.toString()]);
+      return BigInt(rows[0]?.id ?? 0);
     }),
   );
   const floor = commonFloor(
@@ -157,8 +157,8 @@ export async function alignSequences(
   if (floor === 0n) return floor;
   await Promise.all(
     sides.map(async ({ client, sequences: own }) => {
-      for (const { sequence, settable } of own)
-        if (sequence !== null && settable) await client.query(RAISE, [sequence, floor.toString()]);
+      const settable = new Set(own.flatMap((s) => (s.settable && s.sequence !== null ? s.sequence : [])));
+      await client.query(RAISE, [[...settable], floor.toString()]);
     }),
   );
   return floor;
