@@ -14,6 +14,7 @@ import { notRevertible } from '../stream/not-revertible.ts';
 import type { TrafficTask } from '../traffic/driver.ts';
 import { drift } from '../verify/last-sweep.ts';
 import { gatesOf, judged, optionsOf, shrinkBefore } from './judge.ts';
+import { moveClients, taskOf } from './move-clients.ts';
 import { type ClaimedRequest, isCancelled, type Outcome } from './requests.ts';
 import type { Runner } from './runner.ts';
 
@@ -167,14 +168,7 @@ export async function handOver(
   const takenAt = performance.now();
   ctx.metrics.set('freeze_active', {}, 0);
   await Promise.all(pending.splice(0));
-  const task: TrafficTask = {
-    migration: ctx.names.migration,
-    attempt: id,
-    kind,
-    from,
-    to,
-    deadline: Date.now() / 1000 + 30,
-  };
+  const task = taskOf(ctx.names.migration, { attempt: id, kind, from });
 
   if (truth.serving === from) {
     await options.traffic.undo(task).catch((error: unknown) => {
@@ -215,24 +209,28 @@ export async function handOver(
 
   const freezeSeconds = result?.freezeSeconds ?? (takenAt - (steps.begun.get('freeze') ?? takenAt)) / 1000;
   ctx.metrics.observe('freeze_duration_seconds', { kind }, freezeSeconds);
+  let certificate: HandoverDocument['certificate'] = null;
   try {
     // Until the clients are moved the state says so: a runner that comes after a death moves them (HISTORIES 22).
-    try {
-      await steps.run('switch', async () => {
-        await failpoint('switch.before');
-        await options.traffic.switch(task);
-        await options.traffic.resume(task);
-      });
-    } finally {
-      await runner.becomeSyncing(to, { request: request.id, attempt: id, outcome: 'done' });
-    }
+    const switched = steps.run('switch', async () => {
+      await failpoint('switch.before');
+      await moveClients(ctx, options.traffic, task);
+    });
+    const unmoved = await switched.then(() => undefined, asFailure);
+    await runner.becomeSyncing(
+      to,
+      { request: request.id, attempt: id, outcome: 'done' },
+      unmoved && { attempt: id, kind, from },
+    );
     await steps.run('reverse', () => turnSyncRound(runner, to));
-    const certificate = await certify(runner, kind, id, {
+    certificate = await certify(runner, kind, id, {
       ...swept,
       freeze_seconds: freezeSeconds,
       steps: steps.done,
       gates: facts.gates,
     });
+    // The way back runs, whatever became of the clients.
+    if (unmoved) throw unmoved;
     await count(runner, kind, 'done', id, { freeze_seconds: freezeSeconds });
     return {
       exit: 0,
@@ -252,9 +250,11 @@ export async function handOver(
     };
   } catch (cause) {
     // Decided and open: nothing is taken back. What is left is finished by the runner, or by the next one.
+    const next = request.id === '0' ? 'orchestrate run' : 'orchestrate status --watch';
     const error = failure('HANDOVER_UNFINISHED', {
-      message: `${to} serves, but ${steps.done.at(-1)?.step ?? 'a step'} failed`,
+      message: `${to} serves, but ${steps.done.findLast((s) => !s.ok)?.step ?? 'a step'} failed`,
       found: told(known(cause, to)),
+      fix: `${next}: it is tried again until it is done`,
       serving: to,
       cause,
     });
@@ -266,8 +266,9 @@ export async function handOver(
         serving: to,
         ...facts,
         freeze_seconds: freezeSeconds,
+        certificate,
         error: error.toDocument(to),
-        next_steps: ['orchestrate run'],
+        next_steps: [next],
       }),
     };
   } finally {

@@ -14,7 +14,7 @@ import { ensureControl } from '../phases/prepare.ts';
 import { sweepPhase } from '../phases/sweep.ts';
 import type { Context } from '../state/context.ts';
 import type { VerifyDocument } from '../state/documents.ts';
-import type { State } from '../state/state.ts';
+import type { State, Unmoved } from '../state/state.ts';
 import { changeState, readSide, readState, setStopped } from '../state/store.ts';
 import { prepareReverse } from '../stream/reverse-setup.ts';
 import type { OpenSlot } from '../stream/slot.ts';
@@ -30,6 +30,7 @@ import { Observer } from './observe.ts';
 import { recover } from './recover.ts';
 import type { ClaimedRequest } from './requests.ts';
 import { settle } from './settle.ts';
+import { retryTraffic } from './settle-traffic.ts';
 import { Sync } from './sync.ts';
 
 export interface RunnerOptions {
@@ -47,6 +48,7 @@ export interface RunnerOptions {
 }
 
 const JUDGE_EVERY_MS = 10_000;
+const MOVE_EVERY_MS = 5_000;
 
 /** The one process that holds the lease and does the work (DESIGN 4): it brings the run forward from what it finds. */
 export class Runner {
@@ -68,6 +70,7 @@ export class Runner {
   private lastSweepAt = 0;
   private slowSweep: AbortController | undefined;
   private judgedAt = 0;
+  private movingAt = 0;
   /** The gates as they were judged last, while nothing else was to be done. */
   judged: Judgement | undefined;
   paused = false;
@@ -255,6 +258,10 @@ export class Runner {
   private async nextDuty(state: Extract<State, { phase: 'syncing' }>): Promise<void> {
     const request = this.inbox.next();
     if (request) return this.answerNext(request);
+    if (state.unmoved && Date.now() - this.movingAt >= MOVE_EVERY_MS) {
+      this.movingAt = Date.now();
+      await retryTraffic(this, state.unmoved);
+    }
     if (!this.mayCopy) return this.sleep(1_000);
     if (!this.paused && Date.now() - this.lastSweepAt >= this.settings.sweepIntervalMs) {
       const result = await this.scheduledSweep();
@@ -325,7 +332,12 @@ export class Runner {
     return this.syncing;
   }
 
-  async becomeSyncing(serving: Side, evidence: Readonly<Record<string, unknown>>): Promise<void> {
+  /** @param unmoved clients that still have to be brought to the side that serves. */
+  async becomeSyncing(
+    serving: Side,
+    evidence: Readonly<Record<string, unknown>>,
+    unmoved?: Unmoved,
+  ): Promise<void> {
     const { state } = await this.state();
     const madeOrgTables = 'madeOrgTables' in state ? state.madeOrgTables : false;
     if (state.phase === 'syncing')
@@ -339,7 +351,7 @@ export class Runner {
     await changeState(
       this.control.clients.green,
       this.ctx.claim(),
-      { phase: 'syncing', madeOrgTables, serving },
+      { phase: 'syncing', madeOrgTables, serving, ...(unmoved ? { unmoved } : {}) },
       evidence,
     );
     // The sweep of another generation says nothing about this one.

@@ -1,42 +1,46 @@
 import { asFailure } from '../errors/as-failure.ts';
 import { otherSide } from '../pg/side.ts';
-import type { State } from '../state/state.ts';
+import type { State, Unmoved } from '../state/state.ts';
+import { setMoved } from '../state/store.ts';
 import { driverOf } from '../traffic/choose.ts';
-import type { TrafficTask } from '../traffic/driver.ts';
+import { moveClients, taskOf } from './move-clients.ts';
 import type { Runner } from './runner.ts';
-
-const LIMIT_SECONDS = 30;
 
 /**
  * The clients that a dead runner left paused: they are switched and resumed where the handover was decided, and given
  * back where it was not (HISTORIES 22). Each step of a driver is idempotent. A driver that fails does not keep the
- * database waiting; the journal and the log say what the operator has to do by hand.
+ * database waiting.
+ * @returns what `retryTraffic` has to go on with, if the clients could not be switched.
  */
 export async function settleTraffic(
   runner: Runner,
   left: Extract<State, { phase: 'handing-over' }>,
   decided: boolean,
-): Promise<void> {
+): Promise<Unmoved | undefined> {
   const traffic = driverOf(runner.settings);
-  const task: TrafficTask = {
-    migration: runner.ctx.names.migration,
-    attempt: left.attempt,
-    kind: left.kind,
-    from: left.serving,
-    to: otherSide(left.serving),
-    deadline: Date.now() / 1000 + LIMIT_SECONDS,
-  };
+  const unmoved: Unmoved = { attempt: left.attempt, kind: left.kind, from: left.serving };
+  const task = taskOf(runner.settings.migration, unmoved);
   try {
-    if (decided) {
-      await traffic.switch(task);
-      await traffic.resume(task);
-    } else await traffic.undo(task);
+    if (decided) await moveClients(runner.ctx, traffic, task, 0);
+    else await traffic.undo(task);
+    return undefined;
   } catch (error) {
     const { code } = asFailure(error);
-    runner.log.error(
-      { code, driver: traffic.name, decided },
-      'the clients could not be moved: do it by hand',
-    );
+    if (!decided)
+      runner.log.error({ code, driver: traffic.name }, 'the clients could not be given back: do it by hand');
     await runner.ctx.journal('traffic', { failed: true, code, driver: traffic.name, decided });
+    return decided ? unmoved : undefined;
   }
+}
+
+/** One more try to bring the clients to the side that serves; while it fails it is asked for again. */
+export async function retryTraffic(runner: Runner, unmoved: Unmoved): Promise<void> {
+  const traffic = driverOf(runner.settings);
+  try {
+    await moveClients(runner.ctx, traffic, taskOf(runner.settings.migration, unmoved), 0);
+  } catch {
+    return;
+  }
+  await setMoved(runner.control.clients.green, runner.ctx.claim(), unmoved.attempt);
+  runner.log.info({ driver: traffic.name, side: otherSide(unmoved.from) }, 'the clients have been moved');
 }

@@ -23,9 +23,9 @@ export async function settle(runner: Runner): Promise<void> {
   const decided = left !== undefined && truth.serving !== left.serving;
   if (decided) await finishDecided(green, ctx.claim(), left.kind, truth.serving);
   await cancelStale(green, ctx.claim());
-  if (left) await settleTraffic(runner, left, decided);
+  const unmoved = left ? await settleTraffic(runner, left, decided) : undefined;
   if (left || (state.phase === 'syncing' && state.serving !== truth.serving))
-    await runner.becomeSyncing(truth.serving, { recovered: truth.did });
+    await runner.becomeSyncing(truth.serving, { recovered: truth.did }, unmoved);
   if (left || state.phase === 'syncing') await mendFences(ctx, control.clients, truth.serving);
   await setStopped(green, ctx.claim(), null);
   await ctx.journal('runner', {

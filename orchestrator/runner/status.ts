@@ -13,6 +13,7 @@ import { directionFrom, otherSide, SIDES, type Side } from '../pg/side.ts';
 import type { StatusDocument } from '../state/documents.ts';
 import { namesOf, tablesOf } from '../state/names.ts';
 import { readObservation } from '../state/observation.ts';
+import type { State } from '../state/state.ts';
 import { hasControl, readSide, readState, type SideRow } from '../state/store.ts';
 import { inspectSlot } from '../stream/slot.ts';
 import { finalizedSide } from './ended.ts';
@@ -133,6 +134,7 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
     ...known,
     phase: state.phase,
     since,
+    unmoved: unmovedFrom(state),
     stopped: (stopped as StatusDocument['stopped']) ?? null,
     copy: { rows_done: progress.rowsDone, rows_expected: progress.rowsExpected, eta: progress.eta },
     lag: {
@@ -149,7 +151,7 @@ async function gather(settings: Settings, clients: Clients, unreachable: Side[])
     gates: seen?.gates ?? [],
     guide: await guideFigures(clients, migration, seen),
     verify: { ...(await verified(green, migration)), delta_keys: seen?.delta_keys ?? null },
-    next_steps: nextSteps(state.phase, serving, stopped !== null, fence?.state ?? null, seen !== null),
+    next_steps: nextSteps(state, serving, stopped !== null, fence?.state ?? null, seen !== null),
   };
 }
 
@@ -217,15 +219,19 @@ async function verified(green: pg.Client, migration: string) {
   };
 }
 
+const unmovedFrom = (state: State): Side | null =>
+  state.phase === 'syncing' ? (state.unmoved?.from ?? null) : null;
+
 function nextSteps(
-  phase: NonNullable<StatusDocument['phase']>,
+  state: State,
   serving: Side | null,
   stopped: boolean,
   fence: string | null,
   runner: boolean,
 ): string[] {
   if (stopped || serving === null || fence === 'lapsed') return ['orchestrate run'];
-  switch (phase) {
+  if (unmovedFrom(state) !== null) return [runner ? 'orchestrate status --watch' : 'orchestrate run'];
+  switch (state.phase) {
     case 'created':
       return ['orchestrate preflight', 'orchestrate run'];
     case 'prepared':

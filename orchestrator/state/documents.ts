@@ -104,6 +104,8 @@ export interface StatusDocument {
   readonly serving: Side | null;
   readonly standby: Side | null;
   readonly direction: Direction | null;
+  /** The side that clients are still led to after a handover: the traffic driver failed, and is tried again. */
+  readonly unmoved?: Side | null;
   readonly copy: CopyDocument;
   readonly lag: LagDocument;
   readonly slot: SlotDocument;

@@ -1,5 +1,13 @@
 import type { HandoverKind, Side } from '../pg/side.ts';
 
+/** Clients that a decided handover has not brought to the new side yet: the traffic driver failed. */
+export interface Unmoved {
+  readonly attempt: string;
+  readonly kind: HandoverKind;
+  /** The side they were on. */
+  readonly from: Side;
+}
+
 /**
  * Where a migration is. Set by `changeState` only, stored on green (`orchestrator.run`), and so it survives restarts.
  * Who serves is not decided here: it is a view of the two sides' `(generation, role)` rows.
@@ -11,7 +19,12 @@ export type State =
   | { readonly phase: 'copying'; readonly madeOrgTables: boolean }
   | { readonly phase: 'building'; readonly madeOrgTables: boolean }
   /** Sync flows from `serving`. */
-  | { readonly phase: 'syncing'; readonly madeOrgTables: boolean; readonly serving: Side }
+  | {
+      readonly phase: 'syncing';
+      readonly madeOrgTables: boolean;
+      readonly serving: Side;
+      readonly unmoved?: Unmoved;
+    }
   | {
       readonly phase: 'handing-over';
       readonly madeOrgTables: boolean;

@@ -109,6 +109,17 @@ export async function changeState(
   });
 }
 
+/** Records that the clients are where writes go; the phase stays. */
+export async function setMoved(green: ClientBase, claim: Claim, attempt: string): Promise<void> {
+  await transaction(green, async () => {
+    await holdClaim(green, claim);
+    await green.query(`UPDATE orchestrator.run SET state = state - 'unmoved' WHERE migration = $1`, [
+      claim.migration,
+    ]);
+    await appendJournal(green, claim, 'traffic', { moved: true, attempt });
+  });
+}
+
 /** Records that the operator wants copy and sweeps to rest, or to go on; the state stays. */
 export async function setPaused(green: ClientBase, claim: Claim, paused: boolean): Promise<void> {
   await transaction(green, async () => {

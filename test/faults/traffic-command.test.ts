@@ -6,14 +6,15 @@ import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import type { HandoverDocument } from '../../orchestrator/state/documents.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
 import { type Journey, journey, type Running } from '../support/journey.ts';
-import { withClient } from '../support/sql.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
 import { until } from '../support/until.ts';
 
-/** The operator's own program: it writes down how it was called, and fails at the step a file names. */
+/** The operator's own program: it writes down how it was called, and fails at the step a file names, or once. */
 const COMMAND = `#!/bin/sh
 here=$(dirname "$0")
 echo "$1 $ORCHESTRATE_KIND $ORCHESTRATE_FROM-$ORCHESTRATE_TO" >>"$here/calls"
 env | grep -E '^(ORCHESTRATE_.*URL|PG)' >>"$here/secrets"
+rm "$here/once-$1" 2>/dev/null && exit 1
 [ "$(cat "$here/fails" 2>/dev/null)" != "$1" ]
 `;
 
@@ -110,6 +111,64 @@ describe('traffic=command', () => {
     await start();
     expect((await j.status()).serving).toBe('green');
     expect((await calls()).slice(-2)).toEqual(['switch cutover blue-green', 'resume cutover blue-green']);
+  });
+
+  it('a switch that fails once is made again, and the handover is done', async () => {
+    await start();
+    await writeFile(join(directory, 'once-switch'), '');
+    const cutover = await j.command('cutover', ...ARGS);
+    expect(cutover.json(), cutover.stderr).toMatchObject({ outcome: 'done', serving: 'green' });
+    expect(await calls()).toEqual(
+      ['check', 'pause', 'switch', 'switch', 'resume'].map((step) => `${step} cutover blue-green`),
+    );
+  });
+
+  it('a switch that goes on failing: clients are resumed, the way back runs, and the runner moves them later', async () => {
+    await start();
+    await writeFile(join(directory, 'fails'), 'switch');
+    const cutover = await j.command('cutover', ...ARGS);
+    expect(cutover.exit).toBe(6);
+    expect(cutover.json()).toMatchObject({
+      outcome: 'unfinished',
+      serving: 'green',
+      error: { code: 'HANDOVER_UNFINISHED', found: expect.stringContaining('exit code 1') },
+      certificate: { generation: 1 },
+      next_steps: ['orchestrate status --watch'],
+    });
+    expect(await calls()).toContain('resume cutover blue-green');
+    expect(await j.status()).toMatchObject({
+      phase: 'syncing',
+      serving: 'green',
+      unmoved: 'blue',
+      next_steps: ['orchestrate status --watch'],
+    });
+    await execute(pair.green.urls.app, "UPDATE settings SET language = 'back' WHERE id = 7");
+    await until(
+      'the way back to bring it',
+      async () =>
+        (await rows(pair.blue.urls.superuser, "SELECT FROM user_settings WHERE id = 7 AND language = 'back'"))
+          .length === 1,
+    );
+
+    // Nobody is there: whoever comes next goes on.
+    running?.kill('SIGKILL');
+    await running?.ended;
+    await until(
+      'the runner to be missed',
+      async () => (await j.status()).next_steps.join() === 'orchestrate run',
+    );
+    await start();
+    expect((await j.status()).unmoved).toBe('blue');
+    await rm(join(directory, 'fails'));
+    await until('the clients to be moved', async () => (await j.status()).unmoved === null);
+    expect((await calls()).slice(-2)).toEqual(['switch cutover blue-green', 'resume cutover blue-green']);
+
+    const before = (await calls()).length;
+    const revert = await j.command('revert', ...ARGS);
+    expect(revert.json(), revert.stderr).toMatchObject({ outcome: 'done', serving: 'blue' });
+    expect((await calls()).slice(before)).toEqual(
+      ['check', 'pause', 'switch', 'resume'].map((step) => `${step} revert green-blue`),
+    );
   });
 
   it('clients that a dead runner left paused inside the freeze are given back to blue', async () => {

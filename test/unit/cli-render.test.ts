@@ -117,6 +117,11 @@ describe('status', () => {
     expect(lines).toContain('Green    database 47 MB · 1 writes refused');
   });
 
+  it('says where clients are that no handover could move', () => {
+    const lines = renderStatus({ ...syncing, unmoved: 'blue' }, view).split('\n');
+    expect(lines).toContain('Clients  still led to blue: the traffic driver fails');
+  });
+
   it('of a runner that has stopped nothing says GO', () => {
     const stopped = failure('SCHEMA_CHANGED').toDocument();
     const [headline] = renderStatus({ ...syncing, stopped }, view).split('\n');

@@ -17,6 +17,8 @@ export function renderStatus(s: StatusDocument, view: StatusView): string {
   for (const side of s.unreachable) lines.push(view.style.red(`${label('Lost')}${side} cannot be reached`));
   if (s.stopped !== null)
     lines.push(view.style.red(`${label('Stopped')}${s.stopped.code}: ${s.stopped.message}`));
+  if (s.unmoved != null)
+    lines.push(view.style.red(`${label('Clients')}still led to ${s.unmoved}: the traffic driver fails`));
   lines.push(...copyLines(s, view), ...lagLines(s, view), ...slotLines(s, view));
   lines.push(...verifyLines(s, view), ...freezeLines(s, view), ...gateLines(s, view));
   lines.push(...sideLines(s, view), ...waitLines(s.lock_waits ?? []).map((line) => view.style.yellow(line)));

@@ -70,7 +70,10 @@ const STEP: Readonly<Record<StepName, readonly [what: string, fails: string]>> =
     'refused by the server: rolled back, reopened; exit 5',
   ],
   open: ['the other side takes writes', 'exit 6: `orchestrate run` finishes it'],
-  switch: ['the traffic driver switches and resumes clients', 'exit 6: `orchestrate run` finishes it'],
+  switch: [
+    'the traffic driver switches and resumes clients',
+    'tried for 10 s, then exit 6 with sync flowing back; `orchestrate run` goes on trying every 5 s',
+  ],
   reverse: ['sync flows back; the certificate is written', 'exit 6: `orchestrate run` finishes it'],
 };
 

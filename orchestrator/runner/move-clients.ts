@@ -1,0 +1,50 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { type HandoverKind, otherSide, type Side } from '../pg/side.ts';
+import type { Context } from '../state/context.ts';
+import type { TrafficDriver, TrafficTask } from '../traffic/driver.ts';
+
+/** For how long the steps of a driver are tried again before something else has to go on. */
+const PATIENCE_MS = 10_000;
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 2_000;
+/** A step that hangs is ended by its driver then. */
+const STEP_LIMIT_SECONDS = 30;
+
+/** @returns what the driver is told of a handover whose outcome is known. */
+export function taskOf(
+  migration: string,
+  { attempt, kind, from }: { readonly attempt: string; readonly kind: HandoverKind; readonly from: Side },
+): TrafficTask {
+  const deadline = Date.now() / 1000 + STEP_LIMIT_SECONDS;
+  return { migration, attempt, kind, from, to: otherSide(from), deadline };
+}
+
+/**
+ * Brings the clients to the side that serves now, and resumes them. A driver that fails is tried again for a while: an
+ * instance that restarts in this moment must not leave the application outside. Given up, clients that were paused are
+ * resumed all the same: the old side tells them that it refuses writes, and they wait for nobody.
+ * @throws what the driver failed with the last time; the runner goes on trying (`Unmoved`).
+ */
+export async function moveClients(
+  ctx: Pick<Context, 'log' | 'signal'>,
+  traffic: TrafficDriver,
+  task: TrafficTask,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const end = performance.now() + patienceMs;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+    try {
+      await traffic.switch(task);
+      await traffic.resume(task);
+      return;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      ctx.log.warn({ code, driver: traffic.name, side: task.to }, 'the clients could not be moved yet');
+      if (performance.now() + pauseMs > end || ctx.signal.aborted) {
+        await traffic.resume(task).catch(() => {});
+        throw error;
+      }
+    }
+    await delay(pauseMs, undefined, { signal: ctx.signal }).catch(() => {});
+  }
+}
