@@ -112,6 +112,15 @@ async function refuse(
       found: state.phase,
       serving,
     });
+  // Nobody would bring them over any more.
+  if (state.phase === 'syncing' && state.unmoved)
+    throw failure('WRONG_PHASE', {
+      message: `finalize has no meaning while clients are still led to ${state.unmoved.from}`,
+      expected: `clients that are led to ${serving}`,
+      found: 'a traffic driver that fails, and is tried again',
+      fix: 'orchestrate status --watch; once the clients are moved by hand, orchestrate run --traffic none',
+      serving,
+    });
   if (options.release === serving)
     throw failure('CONFIG_INVALID', {
       message: `${serving} serves: it has no closed fence to release`,

@@ -108,6 +108,7 @@ export async function handOver(
   // Gates and lists have taken their time: what was written meanwhile is looked at now, and not in the freeze.
   await shrinkBefore(runner);
   const { state } = await runner.state();
+  const stillUnmoved = state.phase === 'syncing' ? state.unmoved : undefined;
   await changeState(
     runner.control.clients.green,
     ctx.claim(),
@@ -117,6 +118,8 @@ export async function handOver(
       serving: from,
       kind,
       attempt: id,
+      driver: options.traffic.name,
+      ...(stillUnmoved ? { unmoved: stillUnmoved } : {}),
     },
     { request: request.id, attempt: id, kind },
   );
@@ -174,11 +177,11 @@ export async function handOver(
     await options.traffic.undo(task).catch((error: unknown) => {
       broken ??= error;
     });
-    await runner.becomeSyncing(from, {
-      request: request.id,
-      attempt: id,
-      outcome: result?.outcome ?? 'aborted',
-    });
+    await runner.becomeSyncing(
+      from,
+      { request: request.id, attempt: id, outcome: result?.outcome ?? 'aborted' },
+      stillUnmoved,
+    );
     await runner.restartSync(from);
     if (result?.outcome === 'rehearsed') {
       ctx.metrics.observe('freeze_duration_seconds', { kind: 'rehearsal' }, result.freezeSeconds);
@@ -214,7 +217,7 @@ export async function handOver(
     // Until the clients are moved the state says so: a runner that comes after a death moves them (HISTORIES 22).
     const switched = steps.run('switch', async () => {
       await failpoint('switch.before');
-      await moveClients(ctx, options.traffic, task);
+      await moveClients(ctx, runner.control.clients.green, options.traffic, task);
     });
     const unmoved = await switched.then(() => undefined, asFailure);
     await runner.becomeSyncing(
@@ -250,7 +253,8 @@ export async function handOver(
     };
   } catch (cause) {
     // Decided and open: nothing is taken back. What is left is finished by the runner, or by the next one.
-    const next = request.id === '0' ? 'orchestrate run' : 'orchestrate status --watch';
+    // A runner inside a command is gone when this is read.
+    const next = runner.mayCopy ? 'orchestrate status --watch' : 'orchestrate run';
     const error = failure('HANDOVER_UNFINISHED', {
       message: `${to} serves, but ${steps.done.findLast((s) => !s.ok)?.step ?? 'a step'} failed`,
       found: told(known(cause, to)),

@@ -1,5 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { ClientBase } from 'pg';
+import { hasCode } from '../errors/failure.ts';
 import { type HandoverKind, otherSide, type Side } from '../pg/side.ts';
+import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import type { TrafficDriver, TrafficTask } from '../traffic/driver.ts';
 
@@ -23,10 +26,12 @@ export function taskOf(
  * Brings the clients to the side that serves now, and resumes them. A driver that fails is tried again for a while: an
  * instance that restarts in this moment must not leave the application outside. Given up, clients that were paused are
  * resumed all the same: the old side tells them that it refuses writes, and they wait for nobody.
- * @throws what the driver failed with the last time; the runner goes on trying (`Unmoved`).
+ * @throws what the driver failed with the last time; the runner goes on trying (`Unmoved`). STALE_EPOCH when another
+ *   runner has taken over meanwhile: where the clients belong is for that one to say.
  */
 export async function moveClients(
-  ctx: Pick<Context, 'log' | 'signal'>,
+  ctx: Pick<Context, 'log' | 'signal' | 'claim'>,
+  green: ClientBase,
   traffic: TrafficDriver,
   task: TrafficTask,
   patienceMs = PATIENCE_MS,
@@ -46,5 +51,8 @@ export async function moveClients(
       }
     }
     await delay(pauseMs, undefined, { signal: ctx.signal }).catch(() => {});
+    await holdClaim(green, ctx.claim()).catch((error: unknown) => {
+      if (hasCode(error, 'STALE_EPOCH')) throw error;
+    });
   }
 }

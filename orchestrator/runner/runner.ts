@@ -58,7 +58,8 @@ export class Runner {
   readonly control: Control;
   readonly lease: Lease;
   readonly inbox: Inbox;
-  private readonly mayCopy: boolean;
+  /** Whether it stays: one that lives inside a command starts nothing that takes long, and nobody follows it. */
+  readonly mayCopy: boolean;
   /** Ends everything. */
   readonly ending: EndingSignal;
   /** Ends the phase at hand only: an abort request has arrived. */

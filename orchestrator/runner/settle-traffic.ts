@@ -9,8 +9,9 @@ import type { Runner } from './runner.ts';
 /**
  * The clients that a dead runner left paused: they are switched and resumed where the handover was decided, and given
  * back where it was not (HISTORIES 22). Each step of a driver is idempotent. A driver that fails does not keep the
- * database waiting.
- * @returns what `retryTraffic` has to go on with, if the clients could not be switched.
+ * database waiting. Nor does a command that was given another driver, or none, claim to have moved them: that is left to
+ * the runner that stays.
+ * @returns what `retryTraffic` has to go on with: the clients could not be switched, by this handover or by one before.
  */
 export async function settleTraffic(
   runner: Runner,
@@ -20,16 +21,17 @@ export async function settleTraffic(
   const traffic = driverOf(runner.settings);
   const unmoved: Unmoved = { attempt: left.attempt, kind: left.kind, from: left.serving };
   const task = taskOf(runner.settings.migration, unmoved);
+  if (decided && !runner.mayCopy && left.driver !== undefined && left.driver !== traffic.name) return unmoved;
   try {
-    if (decided) await moveClients(runner.ctx, traffic, task, 0);
+    if (decided) await moveClients(runner.ctx, runner.control.clients.green, traffic, task, 0);
     else await traffic.undo(task);
-    return undefined;
+    return decided ? undefined : left.unmoved;
   } catch (error) {
     const { code } = asFailure(error);
     if (!decided)
       runner.log.error({ code, driver: traffic.name }, 'the clients could not be given back: do it by hand');
     await runner.ctx.journal('traffic', { failed: true, code, driver: traffic.name, decided });
-    return decided ? unmoved : undefined;
+    return decided ? unmoved : left.unmoved;
   }
 }
 
@@ -37,7 +39,8 @@ export async function settleTraffic(
 export async function retryTraffic(runner: Runner, unmoved: Unmoved): Promise<void> {
   const traffic = driverOf(runner.settings);
   try {
-    await moveClients(runner.ctx, traffic, taskOf(runner.settings.migration, unmoved), 0);
+    const task = taskOf(runner.settings.migration, unmoved);
+    await moveClients(runner.ctx, runner.control.clients.green, traffic, task, 0);
   } catch {
     return;
   }

@@ -28,9 +28,13 @@ export type State =
   | {
       readonly phase: 'handing-over';
       readonly madeOrgTables: boolean;
+      /** What an earlier handover has left to do, and this one has not done unless it is decided. */
+      readonly unmoved?: Unmoved;
       readonly serving: Side;
       readonly kind: HandoverKind;
       readonly attempt: string;
+      /** Which traffic driver the clients are moved with. */
+      readonly driver?: string;
     }
   | { readonly phase: 'finalized'; readonly serving: Side }
   | { readonly phase: 'aborting'; readonly madeOrgTables: boolean; readonly left: readonly string[] }

@@ -56,18 +56,24 @@ export function pgbouncerTraffic(options: PgbouncerOptions): TrafficDriver {
     if (!found) throw failed(step, at, `a line for ${database} in ${versionOf(includeOf(n), side)}`, 'none');
     return found;
   };
-  /** Points every instance to `side`; resolves once each of them shows it. */
+  /**
+   * Points every instance to `side`; resolves once each of them shows it. Clients of an instance that does are resumed at
+   * once: they do not wait for one that is down.
+   */
   const point = async (side: Side, step: string): Promise<void> => {
-    await Promise.all(
-      [...new Set(consoles.map((_, n) => includeOf(n)))].map((file) => installTarget(file, side)),
-    );
+    const installed = new Map<string, Promise<void>>();
+    for (const n of consoles.keys())
+      if (!installed.has(includeOf(n))) installed.set(includeOf(n), installTarget(includeOf(n), side));
+    // Also those of an instance that is down: it comes back with them.
+    await Promise.allSettled(installed.values());
     await onEach(consoles, async (console, n) => {
+      await installed.get(includeOf(n));
       const wanted = await target(n, side, step, console.label);
       const end = Date.now() + SWITCH_MS;
       await console.reload();
       for (;;) {
         const now = await shown(console, step);
-        if (leadsTo(now, wanted)) return;
+        if (leadsTo(now, wanted)) return console.resume(database);
         if (Date.now() > end) throw failed(step, console.label, say(wanted), say(now));
         await delay(SWITCH_EVERY_MS);
       }

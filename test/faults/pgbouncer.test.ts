@@ -227,4 +227,29 @@ describe.skipIf(!PGBOUNCER.found)('traffic through pgbouncer', () => {
     await expect(driver.check({ ...task, from: 'blue', to: 'green', kind: 'cutover' })).resolves.toEqual([]);
     expect(await shown(instance)).toEqual({ database: pair.blue.database, paused: 0 });
   });
+
+  it('an instance that is down at the switch keeps the clients of the others waiting no longer', async () => {
+    instances = await Promise.all([startPgbouncer(pair, 'transaction'), startPgbouncer(pair, 'transaction')]);
+    const [up, down] = instances as [Pgbouncer, Pgbouncer];
+    const driver = pgbouncerTraffic({
+      consoles: [up.console, down.console],
+      database: 'app',
+      includes: [up.include, down.include],
+    });
+    const deadline = Date.now() / 1000 + 60;
+    const task = {
+      migration: 'm',
+      attempt: 'a',
+      kind: 'cutover',
+      from: 'blue',
+      to: 'green',
+      deadline,
+    } as const;
+    await driver.pause(task);
+    driver.decided();
+    expect((await shown(up)).paused).toBe(1);
+    await down.stop();
+    await expect(driver.switch(task)).rejects.toThrow();
+    expect(await shown(up)).toEqual({ database: pair.green.database, paused: 0 });
+  });
 });

@@ -108,8 +108,12 @@ describe('traffic=command', () => {
     await running?.ended;
     expect((await calls()).at(-1)).toBe('pause cutover blue-green');
 
+    // A command that knows of no driver leaves them to the one that does.
+    expect((await j.command('verify', '--json')).exit).toBe(0);
+    expect(await j.status()).toMatchObject({ serving: 'green', unmoved: 'blue' });
+
     await start();
-    expect((await j.status()).serving).toBe('green');
+    await until('the clients to be moved', async () => (await j.status()).unmoved === null);
     expect((await calls()).slice(-2)).toEqual(['switch cutover blue-green', 'resume cutover blue-green']);
   });
 
@@ -150,6 +154,14 @@ describe('traffic=command', () => {
           .length === 1,
     );
 
+    // An attempt that comes to nothing does not forget them, and nothing ends while they are led to a closed side.
+    const rehearsed = await j.command('revert', '--rehearse', ...ARGS);
+    expect(rehearsed.json(), rehearsed.stderr).toMatchObject({ outcome: 'rehearsed' });
+    expect((await j.status()).unmoved).toBe('blue');
+    const finalize = await j.command('finalize', '--yes', '--json');
+    expect(finalize.exit).toBe(3);
+    expect(finalize.json()).toMatchObject({ error: { message: expect.stringContaining('led to blue') } });
+
     // Nobody is there: whoever comes next goes on.
     running?.kill('SIGKILL');
     await running?.ended;
@@ -169,6 +181,51 @@ describe('traffic=command', () => {
     expect((await calls()).slice(before)).toEqual(
       ['check', 'pause', 'switch', 'resume'].map((step) => `${step} revert green-blue`),
     );
+  });
+
+  it('a switch that goes on failing in a command without a runner: it says that one has to be started', async () => {
+    await start();
+    running?.kill();
+    await running?.ended;
+    await writeFile(join(directory, 'fails'), 'switch');
+    const driver = {
+      ORCHESTRATE_TRAFFIC: 'command',
+      ORCHESTRATE_TRAFFIC_COMMAND: join(directory, 'traffic'),
+    };
+    const cutover = await j.commandIn(driver, 'cutover', ...ARGS);
+    expect(cutover.exit).toBe(6);
+    expect(cutover.json()).toMatchObject({
+      outcome: 'unfinished',
+      serving: 'green',
+      next_steps: ['orchestrate run'],
+    });
+    expect((await j.status()).unmoved).toBe('blue');
+  });
+
+  it('a runner that slept through a takeover and a revert leads nobody back', async () => {
+    await start();
+    await writeFile(join(directory, 'fails'), 'switch');
+    void j.command('cutover', ...ARGS, '--timeout', '60s');
+    await until(
+      'a second try',
+      async () => (await calls()).filter((call) => call.startsWith('switch')).length > 1,
+    );
+    const asleep = running as Running;
+    asleep.kill('SIGSTOP');
+    try {
+      await rm(join(directory, 'fails'));
+      await start();
+      await until(
+        'the clients to be moved',
+        async () => (await calls()).at(-1) === 'resume cutover blue-green',
+      );
+      const revert = await j.command('revert', ...ARGS);
+      expect(revert.json(), revert.stderr).toMatchObject({ outcome: 'done', serving: 'blue' });
+    } finally {
+      asleep.kill('SIGCONT');
+    }
+    expect((await asleep.ended).exit).toBe(7);
+    expect((await calls()).at(-1)).toBe('resume revert green-blue');
   });
 
   it('clients that a dead runner left paused inside the freeze are given back to blue', async () => {
