@@ -10,7 +10,7 @@ import {
   targetNames,
   UNMAPPABLE,
 } from '../../src/mapping/sql.ts';
-import { TARGETS } from '../../src/mapping/target.ts';
+import { TARGETS, type Target } from '../../src/mapping/target.ts';
 import type { Context } from '../state/context.ts';
 import { HIGHEST_ID, type IdRange, LOWEST_ID } from './bounds.ts';
 
@@ -45,16 +45,27 @@ export function countRange(ctx: Context, range: Range): string {
  * The four targets of a range. Every row with a non-empty key is loaded as mapped; of rows that share a key all but
  * one are parked by the recompute pass of build, once the newest snapshot is passed (DESIGN 5.2).
  */
-export function targetTransfers(ctx: Context, range: Range, format: CopyFormat): Transfer[] {
-  return TARGETS.map((t) => ({
-    table: t.table,
-    out: `COPY (
+export function targetTransfers(ctx: Context, range: Range, agreed: CopyFormat): Transfer[] {
+  return TARGETS.map((t) => {
+    const format = cheapest(t, agreed);
+    return {
+      table: t.table,
+      out: `COPY (
       SELECT ${forwardList(t)}
       FROM ${ctx.relations.userSettings} AS us
       WHERE ${inRange(range)} AND ${MAPPABLE}
     ) TO STDOUT (FORMAT ${format})`,
-    into: `COPY ${relationOf(ctx.relations, t.table)} (${targetNames(t)}) FROM STDIN (FORMAT ${format})`,
-  }));
+      into: `COPY ${relationOf(ctx.relations, t.table)} (${targetNames(t)}) FROM STDIN (FORMAT ${format})`,
+    };
+  });
+}
+
+/**
+ * Rows that hold nothing but numbers and short constants are smaller as text: measured, both servers together spend a
+ * third less on `org_user` and the same on `org`. Where columns of the source are copied, binary is far cheaper.
+ */
+function cheapest(t: Target, agreed: CopyFormat): CopyFormat {
+  return t.columns.some((c) => c.kind === 'fact') ? agreed : 'text';
 }
 
 /** The rows of a range that have no image, whole, with the reason. */
