@@ -15,8 +15,8 @@ interface CommandComplete {
 
 /**
  * A server sends 8 kB at a time, and to be woken for each of them costs all three processes more than the bytes do. A read
- * that was not full (libuv reads 64 kB) has emptied the socket: the next one waits until there is more. Measured at 1M
- * rows on two cores: 2.5 of 29 CPU seconds. A source that is faster than this fills its reads and is never held back.
+ * that was not full (libuv reads 64 kB) has emptied the socket: the next one waits until there is more. A source that is
+ * faster than this fills its reads and is never held back.
  */
 const FULL_READ_BYTES = 60_000;
 const GATHER_MS = 2;
