@@ -105,8 +105,6 @@ export async function handOver(
       }),
     };
 
-  // Gates and lists have taken their time: what was written meanwhile is looked at now, and not in the freeze.
-  await shrinkBefore(runner);
   const { state } = await runner.state();
   const stillUnmoved = state.phase === 'syncing' ? state.unmoved : undefined;
   await changeState(
@@ -123,8 +121,6 @@ export async function handOver(
     },
     { request: request.id, attempt: id, kind },
   );
-  ctx.metrics.set('freeze_start_timestamp_seconds', {}, Date.now() / 1000);
-  ctx.metrics.set('freeze_active', {}, 1);
   let result: AttemptResult | undefined;
   let broken: unknown;
   try {
@@ -138,6 +134,12 @@ export async function handOver(
       steps,
       clients: runner.control.clients,
       drift: (clients) => drift(ctx, clients),
+      ready: async () => {
+        // Gates and lists have taken their time: what was written meanwhile is looked at now, and not in the freeze.
+        await shrinkBefore(runner);
+        ctx.metrics.set('freeze_start_timestamp_seconds', {}, Date.now() / 1000);
+        ctx.metrics.set('freeze_active', {}, 1);
+      },
       stopRetention: () => sync.stopRetention(),
       // A signal that comes now waits for the clients to be moved and the way back to run.
       decided: () => runner.ending.hold(),

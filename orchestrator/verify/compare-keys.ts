@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { Side } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { unfoundedParking } from './account.ts';
-import { compareScope } from './compare.ts';
+import { compareScope, readDigests } from './compare.ts';
 import { type Comparison, comparison, type Readers } from './comparison.ts';
 import { agreeOnHash } from './hash.ts';
 import { inOrder, type Mismatch } from './mismatch.ts';
@@ -16,6 +16,11 @@ const BATCH = 5_000;
 
 /** Compares keys of both sides as they are now; made ready before the freeze, used inside it. */
 export interface KeyComparison {
+  /**
+   * Reads what the comparison of these keys will read, and judges nothing: of a large table most pages lie on disk until
+   * somebody asks for them, and a freeze would wait for each.
+   */
+  warm(keys: Iterable<number>): Promise<void>;
   differences(keys: Iterable<number>, signal?: AbortSignal): Promise<Mismatch[]>;
 }
 
@@ -37,8 +42,11 @@ export async function keyComparison(
     serving,
     ctx.claim().generation,
   );
-  await compareScope(c, readers, { kind: 'keys', keys: [] });
+  await readDigests(c, readers, { kind: 'keys', keys: [] });
   return {
+    warm: async (keys) => {
+      await readDigests(c, readers, { kind: 'keys', keys: [...keys].slice(0, BATCH) });
+    },
     differences: async (keys, signal) => inOrder(await compareBatches(ctx, c, readers, [...keys], signal)),
   };
 }
