@@ -34,7 +34,7 @@ export interface Attempt {
   readonly clients: Readonly<Record<Side, pg.Client>>;
   /** What changed in the tables' definitions since the clean sweep, asked on these sessions. */
   readonly drift: (clients: Readonly<Record<Side, pg.Client>>) => Promise<readonly string[]>;
-  /** Called when nothing is left to be done but the handover itself, right before the clients are paused. */
+  /** Called when little is left to be done but the handover itself, shortly before the clients are paused. */
   readonly ready: () => Promise<void>;
   /** Ends whatever else reads or moves the standby's slot. */
   readonly stopRetention: () => Promise<void>;
@@ -95,11 +95,11 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       return a.drift(sessions);
     };
     await aligned();
+    // Late, for every moment from here on adds keys that the freeze has to compare.
+    await a.ready();
     await Promise.all([yieldVacuums(s, fencedTables(ctx, S)), yieldVacuums(t, fencedTables(ctx, T))]);
     // One that began since.
     const lockWaitMs = { s: await vacuumWaitMs(s), t: await vacuumWaitMs(t) };
-    // Last of all, for every moment from here on adds keys that the freeze has to compare.
-    await a.ready();
     const touched = applier.delta.keys();
     await comparison.warm(touched === 'lost' ? [] : touched);
     // The clients' pause counts towards the budget.
