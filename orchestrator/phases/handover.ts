@@ -36,9 +36,11 @@ export interface Attempt {
   readonly drift: (clients: Readonly<Record<Side, pg.Client>>) => Promise<readonly string[]>;
   /** Called when little is left to be done but the handover itself, shortly before the clients are paused. */
   readonly ready: () => Promise<void>;
+  /** Told right before the clients are paused and writes refused. */
+  readonly freezing: () => void;
   /** Ends whatever else reads or moves the standby's slot. */
   readonly stopRetention: () => Promise<void>;
-  /** Whether the operator has asked to stop; asked for the last time before decide. */
+  /** Whether the operator has asked to stop; asked before the clients are paused, and for the last time before decide. */
   readonly cancelled: () => Promise<boolean>;
   /** Told when S has answered that the decision is committed. */
   readonly decided: () => void;
@@ -51,6 +53,9 @@ const HUNG_MS = 5_000;
 export type AttemptResult =
   | { readonly outcome: 'decided'; readonly freezeSeconds: number; readonly position: string }
   | { readonly outcome: 'rehearsed'; readonly freezeSeconds: number };
+
+const lostDelta = (serving: Side): Error =>
+  failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving });
 
 /** @param ms milliseconds since 1970. @returns the time of day, in UTC. */
 const moment = (ms: number): string => new Date(ms).toISOString().slice(11, 23);
@@ -101,9 +106,13 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
     // One that began since.
     const lockWaitMs = { s: await vacuumWaitMs(s), t: await vacuumWaitMs(t) };
     const touched = applier.delta.keys();
-    await comparison.warm(touched === 'lost' ? [] : touched);
+    if (touched === 'lost') throw lostDelta(S);
+    await comparison.warm(touched);
+    if (await a.cancelled()) throw failure('INTERRUPTED', { serving: S });
     // The clients' pause counts towards the budget.
     const deadline = (await serverClock(s)) + options.budgetMs / 1000;
+    // All of this has taken its time: clients are not paused for an attempt that has ended already.
+    ctx.signal.throwIfAborted();
     const task: TrafficTask = {
       migration: ctx.names.migration,
       attempt: a.id,
@@ -133,6 +142,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
     const hung = setTimeout(cutBoth, options.budgetMs + HUNG_MS);
     ctx.signal.addEventListener('abort', cutBoth, { once: true });
     try {
+      a.freezing();
       await steps.run('pause', () => options.traffic.pause(task));
 
       const frozenAt = performance.now();
@@ -159,8 +169,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
         'verify',
         async () => {
           const keys = applier.delta.keys();
-          if (keys === 'lost')
-            throw failure('GATES_CLOSED', { expected: 'a delta', found: 'a lost one', serving: S });
+          if (keys === 'lost') throw lostDelta(S);
           // Sequences never lower, whatever becomes of the handover; they are set on sessions that are idle meanwhile.
           const [changed, mismatches] = await Promise.all([
             aligned(),

@@ -134,9 +134,9 @@ export async function handOver(
       steps,
       clients: runner.control.clients,
       drift: (clients) => drift(ctx, clients),
-      ready: async () => {
-        // Gates and lists have taken their time: what was written meanwhile is looked at now, and not in the freeze.
-        await shrinkBefore(runner);
+      // Gates and lists have taken their time: what was written meanwhile is looked at now, and not in the freeze.
+      ready: () => shrinkBefore(runner),
+      freezing: () => {
         ctx.metrics.set('freeze_start_timestamp_seconds', {}, Date.now() / 1000);
         ctx.metrics.set('freeze_active', {}, 1);
       },

@@ -55,6 +55,7 @@ async function comparedEqual(
     const suspects = [];
     let unfounded = 0;
     for (let at = 0; at < all.length; at += BATCH) {
+      ctx.signal.throwIfAborted();
       const batch = all.slice(at, at + BATCH);
       suspects.push(...(await compareScope(c, readers, { kind: 'keys', keys: batch })).differences);
       if (serving === 'blue') unfounded += (await unfoundedParking(readers.control, ctx, batch)).length;
