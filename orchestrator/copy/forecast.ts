@@ -18,7 +18,7 @@ export interface CopyForecast {
   /** Of the copy alone; keys and indexes come after it. */
   readonly seconds: number;
   readonly rows_per_second: number;
-  /** Binary where the types of both sides agree, else text. */
+  /** Of the columns of the source: binary where the types of both sides agree, else text. */
   readonly format: CopyFormat;
   readonly sampled_rows: number;
   readonly sampled_seconds: number;

@@ -11,7 +11,7 @@ import { commit } from '../pg/transaction.ts';
 import type { Context } from '../state/context.ts';
 import type { Applier } from '../stream/applier.ts';
 import { identify } from '../stream/slot.ts';
-import type { TrafficTask } from '../traffic/driver.ts';
+import { taskOf } from '../traffic/driver.ts';
 import { keyComparison } from '../verify/compare-keys.ts';
 import { alignSequences } from '../verify/sequences.ts';
 import { awaitPhysicalStandbys, decide, marginMs } from './handover/decide.ts';
@@ -113,14 +113,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
     const deadline = (await serverClock(s)) + options.budgetMs / 1000;
     // All of this has taken its time: clients are not paused for an attempt that has ended already.
     ctx.signal.throwIfAborted();
-    const task: TrafficTask = {
-      migration: ctx.names.migration,
-      attempt: a.id,
-      kind,
-      from: S,
-      to: T,
-      deadline,
-    };
+    const task = taskOf(ctx.names.migration, { attempt: a.id, from: S }, deadline);
     const clock = performance.now();
     const remainingMs = () => options.budgetMs - (performance.now() - clock);
     const timer = setTimeout(

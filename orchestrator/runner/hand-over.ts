@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { asFailure } from '../errors/as-failure.ts';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure, OrchestrateError } from '../errors/failure.ts';
-import { directionFrom, type HandoverKind, otherSide, type Side } from '../pg/side.ts';
+import { directionFrom, otherSide, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
 import type { HandoverOptions } from '../phases/handover/options.ts';
 import { Steps } from '../phases/handover/steps.ts';
@@ -11,10 +11,10 @@ import { holdClaim } from '../state/claim.ts';
 import { type HandoverDocument, STEP_EVENT, STEPS } from '../state/documents.ts';
 import { changeState } from '../state/store.ts';
 import { notRevertible } from '../stream/not-revertible.ts';
-import type { TrafficTask } from '../traffic/driver.ts';
+import { taskOf } from '../traffic/driver.ts';
 import { drift } from '../verify/last-sweep.ts';
 import { gatesOf, judged, optionsOf, shrinkBefore } from './judge.ts';
-import { moveClients, taskOf } from './move-clients.ts';
+import { moveClients, stepDeadline } from './move-clients.ts';
 import { type ClaimedRequest, isCancelled, type Outcome } from './requests.ts';
 import type { Runner } from './runner.ts';
 
@@ -61,7 +61,7 @@ export async function handOver(
   );
   const facts = { gates: judged(gates), predicted_seconds: prediction.freezeMs / 1000 };
   const closed: { name: string; detail: string; fix: string }[] = gates.filter((g) => !g.passed);
-  if (closed.length === 0) closed.push(...(await trafficClosed(runner, options, { id, kind, from, to })));
+  if (closed.length === 0) closed.push(...(await trafficClosed(runner, options, { attempt: id, from })));
   if (closed.length > 0) {
     await count(runner, kind, 'no-go', id, { ...rehearsal, gates: closed.map((g) => g.name) });
     const error = failure('GATES_CLOSED', {
@@ -173,7 +173,7 @@ export async function handOver(
   const takenAt = performance.now();
   ctx.metrics.set('freeze_active', {}, 0);
   await Promise.all(pending.splice(0));
-  const task = taskOf(ctx.names.migration, { attempt: id, kind, from });
+  const task = taskOf(ctx.names.migration, { attempt: id, from }, stepDeadline());
 
   if (truth.serving === from) {
     await options.traffic.undo(task).catch((error: unknown) => {
@@ -225,7 +225,7 @@ export async function handOver(
     await runner.becomeSyncing(
       to,
       { request: request.id, attempt: id, outcome: 'done' },
-      unmoved && { attempt: id, kind, from },
+      unmoved && { attempt: id, from },
     );
     await steps.run('reverse', () => turnSyncRound(runner, to));
     certificate = await certify(runner, kind, id, {
@@ -341,10 +341,9 @@ async function certify(
 async function trafficClosed(
   { ctx }: Runner,
   { traffic, budgetMs }: HandoverOptions,
-  { id, kind, from, to }: { id: string; kind: HandoverKind; from: Side; to: Side },
+  attempt: { attempt: string; from: Side },
 ): Promise<{ name: 'traffic'; detail: string; fix: string }[]> {
-  const deadline = (Date.now() + budgetMs) / 1000;
-  const task: TrafficTask = { migration: ctx.names.migration, attempt: id, kind, from, to, deadline };
+  const task = taskOf(ctx.names.migration, attempt, (Date.now() + budgetMs) / 1000);
   try {
     for (const warning of await traffic.check(task)) ctx.log.warn({ driver: traffic.name }, warning);
     return [];

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientBase } from 'pg';
 import { hasCode } from '../errors/failure.ts';
-import { type HandoverKind, otherSide, type Side } from '../pg/side.ts';
 import { holdClaim } from '../state/claim.ts';
 import type { Context } from '../state/context.ts';
 import type { TrafficDriver, TrafficTask } from '../traffic/driver.ts';
@@ -13,14 +12,8 @@ const LONGEST_PAUSE_MS = 2_000;
 /** A step that hangs is ended by its driver then. */
 const STEP_LIMIT_SECONDS = 30;
 
-/** @returns what the driver is told of a handover whose outcome is known. */
-export function taskOf(
-  migration: string,
-  { attempt, kind, from }: { readonly attempt: string; readonly kind: HandoverKind; readonly from: Side },
-): TrafficTask {
-  const deadline = Date.now() / 1000 + STEP_LIMIT_SECONDS;
-  return { migration, attempt, kind, from, to: otherSide(from), deadline };
-}
+/** @returns when the steps of a handover whose outcome is known have to be done, in epoch seconds. */
+export const stepDeadline = (): number => Date.now() / 1000 + STEP_LIMIT_SECONDS;
 
 /**
  * Brings the clients to the side that serves now, and resumes them. A driver that fails is tried again for a while: an

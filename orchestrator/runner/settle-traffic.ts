@@ -3,7 +3,8 @@ import { otherSide } from '../pg/side.ts';
 import type { State, Unmoved } from '../state/state.ts';
 import { setMoved } from '../state/store.ts';
 import { driverOf } from '../traffic/choose.ts';
-import { moveClients, taskOf } from './move-clients.ts';
+import { taskOf } from '../traffic/driver.ts';
+import { moveClients, stepDeadline } from './move-clients.ts';
 import type { Runner } from './runner.ts';
 
 /**
@@ -19,8 +20,8 @@ export async function settleTraffic(
   decided: boolean,
 ): Promise<Unmoved | undefined> {
   const traffic = driverOf(runner.settings);
-  const unmoved: Unmoved = { attempt: left.attempt, kind: left.kind, from: left.serving };
-  const task = taskOf(runner.settings.migration, unmoved);
+  const unmoved: Unmoved = { attempt: left.attempt, from: left.serving };
+  const task = taskOf(runner.settings.migration, unmoved, stepDeadline());
   if (decided && !runner.mayCopy && left.driver !== undefined && left.driver !== traffic.name) return unmoved;
   try {
     if (decided) await moveClients(runner.ctx, runner.control.clients.green, traffic, task, 0);
@@ -39,7 +40,7 @@ export async function settleTraffic(
 export async function retryTraffic(runner: Runner, unmoved: Unmoved): Promise<void> {
   const traffic = driverOf(runner.settings);
   try {
-    const task = taskOf(runner.settings.migration, unmoved);
+    const task = taskOf(runner.settings.migration, unmoved, stepDeadline());
     await moveClients(runner.ctx, runner.control.clients.green, traffic, task, 0);
   } catch {
     return;

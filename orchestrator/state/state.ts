@@ -3,7 +3,6 @@ import type { HandoverKind, Side } from '../pg/side.ts';
 /** Clients that a decided handover has not brought to the new side yet: the traffic driver failed. */
 export interface Unmoved {
   readonly attempt: string;
-  readonly kind: HandoverKind;
   /** The side they were on. */
   readonly from: Side;
 }

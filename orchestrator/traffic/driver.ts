@@ -1,14 +1,27 @@
-import type { Side } from '../pg/side.ts';
+import { type HandoverKind, handoverFrom, otherSide, type Side } from '../pg/side.ts';
 
 /** What a traffic driver is told about the handover it serves; no URLs, no secrets. */
 export interface TrafficTask {
   readonly migration: string;
   readonly attempt: string;
-  readonly kind: 'cutover' | 'revert';
+  readonly kind: HandoverKind;
   readonly from: Side;
   readonly to: Side;
   /** Epoch seconds by which clients are resumed, whatever happens. */
   readonly deadline: number;
+}
+
+/**
+ * @param attempt the handover, and the side it leads the clients away from.
+ * @param deadline epoch seconds.
+ * @returns what a driver is told of it.
+ */
+export function taskOf(
+  migration: string,
+  { attempt, from }: { readonly attempt: string; readonly from: Side },
+  deadline: number,
+): TrafficTask {
+  return { migration, attempt, kind: handoverFrom(from), from, to: otherSide(from), deadline };
 }
 
 /** Moves the clients. Each step is idempotent, and may be repeated after a crash. */

@@ -106,7 +106,6 @@ export function pgbouncerTraffic(options: PgbouncerOptions): TrafficDriver {
     resume,
     undo: async (task) => {
       await point(task.from, 'undo');
-      await resume();
       dismiss();
     },
   };
