@@ -7,6 +7,7 @@ import type { Context } from '../state/context.ts';
 import { Delta } from '../verify/delta.ts';
 import type { ApplierOptions, ApplierStatus } from './applier-status.ts';
 import { Counts } from './counts.ts';
+import { Cut } from './cut.ts';
 import { Feed } from './feed.ts';
 import { LagWatch } from './lag-watch.ts';
 import { Patience } from './patience.ts';
@@ -24,8 +25,6 @@ const MAX_CHANGES = 2_000;
 const MAX_QUEUE_BYTES = 2 * 1024 * 1024;
 /** How often an idle stream stores where it is, so that the source can forget its WAL. */
 const IDLE_STORE_MS = 3_000;
-/** How long a transaction waits while somebody looks for a position to cut at. */
-const HOLD_BACK_MS = 150;
 
 /** One direction's stream: reads the source's slot, applies whole transactions, stores the position, acknowledges. */
 export class Applier {
@@ -41,8 +40,7 @@ export class Applier {
   readonly #counts: Counts;
   readonly #fatalListeners: ((error: OrchestrateError) => void)[] = [];
   #tasks: Task[] = [];
-  #cut: { readonly lsn: Lsn; readonly task: Task } | undefined;
-  #holdingBack = 0;
+  readonly #cut = new Cut();
   #session: StreamSession | undefined;
   #former: Backend | undefined;
   #running: Promise<void> | undefined;
@@ -139,13 +137,7 @@ export class Applier {
    * `cutBefore` from its `onConsistentPoint`.
    */
   async holdBack<T>(work: () => Promise<T>): Promise<T> {
-    this.#holdingBack += 1;
-    try {
-      return await work();
-    } finally {
-      this.#holdingBack -= 1;
-      this.#signal.raise();
-    }
+    return this.#cut.holdBack(work).finally(() => this.#signal.raise());
   }
 
   /**
@@ -155,22 +147,9 @@ export class Applier {
    */
   cutBefore<T>(lsn: Lsn, paused: () => Promise<T>): Promise<T> {
     if (this.#ended) return Promise.reject(this.#endedError());
-    if (this.#cut !== undefined)
-      return Promise.reject(failure('INTERNAL', { message: 'the stream is already to be cut elsewhere' }));
-    if (this.#takenFinal >= lsn)
-      return Promise.reject(
-        failure('CUT_MISSED', {
-          expected: `nothing at or after ${formatLsn(lsn)}`,
-          found: formatLsn(this.#takenFinal),
-        }),
-      );
-    return new Promise<T>((resolve, reject) => {
-      const run = async (): Promise<void> => {
-        await paused().then(resolve, reject);
-      };
-      this.#cut = { lsn, task: { run, reject } };
-      this.#signal.raise();
-    });
+    const done = this.#cut.plan(lsn, this.#takenFinal, paused);
+    this.#signal.raise();
+    return done;
   }
 
   /** Runs `work` on the destination's session between two batches, in a transaction of its own with the claim held. */
@@ -264,8 +243,7 @@ export class Applier {
     this.#waiters.end(error);
     for (const task of this.#tasks) task.reject(error);
     this.#tasks = [];
-    this.#cut?.task.reject(error);
-    this.#cut = undefined;
+    this.#cut.take()?.reject(error);
     if (!this.#fatal) return;
     this.#ctx.log.error(
       {
@@ -292,10 +270,7 @@ export class Applier {
       this.#waiters.durable(this.#stored, this.#inFlight.carried);
     this.#inFlight = undefined;
     this.#inFlightSince = undefined;
-    if (this.#cut !== undefined && this.#takenFinal >= this.#cut.lsn) {
-      this.#cut.task.reject(failure('CUT_MISSED', { found: formatLsn(this.#stored) }));
-      this.#cut = undefined;
-    }
+    this.#cut.resume(this.#takenFinal);
     this.#counts.connected(true);
     this.#ctx.log.info(
       { direction: this.#direction, from: formatLsn(this.#stored), slot: session.stored.slot },
@@ -316,8 +291,8 @@ export class Applier {
         await task.run(session);
       const outcome = await feed.next({
         maxChanges: this.#singly ? 1 : this.#maxChanges,
-        cut: () => this.#cut?.lsn,
-        arrivedBefore: () => (this.#holdingBack > 0 ? performance.now() - HOLD_BACK_MS : undefined),
+        cut: () => this.#cut.lsn,
+        arrivedBefore: () => this.#cut.arrivedBefore,
         messagePrefix: this.#ctx.names.messagePrefix,
         stopping: () => this.#stopping,
         interrupted: () => this.#tasks.length > 0,
@@ -335,12 +310,9 @@ export class Applier {
           await this.#durable(session, outcome.endLsn, outcome.carried);
           this.#error = undefined;
           break;
-        case 'cut': {
-          const task = this.#cut?.task;
-          this.#cut = undefined;
-          await task?.run(session);
+        case 'cut':
+          await this.#cut.take()?.run(session);
           break;
-        }
         case 'later':
           await this.#signal.sleep(Math.max(1, outcome.waitMs));
           break;
