@@ -130,10 +130,10 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
 async function verify(runner: Runner, repairing: boolean): Promise<Outcome> {
   const sync = runner.sync;
   if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
-  let result: VerifyDocument = await runner.sweep();
+  let result: VerifyDocument = await runner.sweeps.now();
   if (!result.clean && repairing) {
     const repaired = await repair(runner.ctx, sync.applier, result.mismatches, sync.serving);
-    result = { ...(await runner.sweep()), repaired };
+    result = { ...(await runner.sweeps.now()), repaired };
   }
   if (result.clean) {
     if (sync.serving === 'blue') await runner.armReverse();

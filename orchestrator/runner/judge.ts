@@ -76,7 +76,7 @@ export async function gatesOf(
     (await drifted()).length > 0;
   if (stale && !options.dryRun) {
     // A transaction that stays open holds up every new snapshot: the gates then say which one it is.
-    await runner.sweep().catch((error: unknown) => {
+    await runner.sweeps.now().catch((error: unknown) => {
       if (!hasCode(error, 'LOCK_TIMEOUT')) throw error;
     });
     sweep = await lastSweep(clients.green, ctx);

@@ -11,14 +11,11 @@ import { endpointsOf } from '../pg/endpoints.ts';
 import { otherSide, type Side } from '../pg/side.ts';
 import { mustBeOurs } from '../phases/control.ts';
 import { ensureControl } from '../phases/prepare.ts';
-import { sweepPhase } from '../phases/sweep.ts';
 import type { Context } from '../state/context.ts';
-import type { VerifyDocument } from '../state/documents.ts';
 import type { State, Unmoved } from '../state/state.ts';
 import { changeState, readSide, readState, setStopped } from '../state/store.ts';
 import { prepareReverse } from '../stream/reverse-setup.ts';
 import type { OpenSlot } from '../stream/slot.ts';
-import type { SweepOptions } from '../verify/sweep.ts';
 import { advance, type Beginning, mustPass } from './advance.ts';
 import { answer } from './answer.ts';
 import { type Control, openControl } from './control.ts';
@@ -31,6 +28,7 @@ import { recover } from './recover.ts';
 import type { ClaimedRequest } from './requests.ts';
 import { settle } from './settle.ts';
 import { retryTraffic } from './settle-traffic.ts';
+import { Sweeps } from './sweeps.ts';
 import { Sync } from './sync.ts';
 
 export interface RunnerOptions {
@@ -58,6 +56,7 @@ export class Runner {
   readonly control: Control;
   readonly lease: Lease;
   readonly inbox: Inbox;
+  readonly sweeps = new Sweeps(this);
   /** Whether it stays: one that lives inside a command starts nothing that takes long, and nobody follows it. */
   readonly mayCopy: boolean;
   /** Ends everything. */
@@ -68,8 +67,6 @@ export class Runner {
   private syncing: Sync | undefined;
   /** The slot that prepare made, whose snapshot the copy reads. */
   heldSlot: OpenSlot | undefined;
-  private lastSweepAt = 0;
-  private slowSweep: AbortController | undefined;
   private judgedAt = 0;
   private movingAt = 0;
   /** The gates as they were judged last, while nothing else was to be done. */
@@ -92,7 +89,7 @@ export class Runner {
       (request) => {
         if (request.command === 'abort')
           this.phaseWork.abort(failure('INTERRUPTED', { message: 'abort was asked for' }));
-        this.slowSweep?.abort();
+        this.sweeps.makeWay();
         if (request.command === 'pause') this.paused = true;
         if (request.command === 'resume') this.paused = false;
         this.wake();
@@ -264,8 +261,8 @@ export class Runner {
       await retryTraffic(this, state.unmoved);
     }
     if (!this.mayCopy) return this.sleep(1_000);
-    if (!this.paused && Date.now() - this.lastSweepAt >= this.settings.sweepIntervalMs) {
-      const result = await this.scheduledSweep();
+    if (!this.paused && this.sweeps.due) {
+      const result = await this.sweeps.scheduled();
       if (result?.clean && state.serving === 'blue') await this.armReverse();
     }
     if (Date.now() - this.judgedAt >= JUDGE_EVERY_MS) {
@@ -274,28 +271,6 @@ export class Runner {
       this.judged = await judge(this).catch(() => undefined);
     }
     await this.sleep(1_000);
-  }
-
-  /** Runs a sweep now. A sweep that cannot be made is tried again later; one that found differences is remembered. */
-  async sweep(limits: Pick<SweepOptions, 'maxRowsPerSecond' | 'signal'> = {}): Promise<VerifyDocument> {
-    const sync = this.sync;
-    if (!sync) throw failure('WRONG_PHASE', { expected: 'syncing', found: 'no stream' });
-    this.lastSweepAt = Date.now();
-    const { serving, applier } = sync;
-    return sweepPhase(this.ctx, { serving, applier, workers: this.settings.copyWorkers, ...limits });
-  }
-
-  /** A sweep that is held back makes way for a request, which sweeps at full speed where it needs one. */
-  private async scheduledSweep(): Promise<VerifyDocument | undefined> {
-    const maxRowsPerSecond = this.settings.maxSweepRowsPerSecond;
-    if (maxRowsPerSecond === null) return this.sweep();
-    this.slowSweep = new AbortController();
-    const { signal } = this.slowSweep;
-    return this.sweep({ maxRowsPerSecond, signal }).catch((error: unknown) => {
-      if (!signal.aborted || this.ending.signal.aborted) throw error;
-      this.lastSweepAt = 0;
-      return undefined;
-    });
   }
 
   /** Makes, once, what the way back needs on green, and then keeps its slot from retaining WAL. */
@@ -355,8 +330,7 @@ export class Runner {
       { phase: 'syncing', madeOrgTables, serving, ...(unmoved ? { unmoved } : {}) },
       evidence,
     );
-    // The sweep of another generation says nothing about this one.
-    this.lastSweepAt = Date.now();
+    this.sweeps.wait();
   }
 
   /**
