@@ -40,7 +40,7 @@ export class Applier {
   readonly #counts: Counts;
   readonly #fatalListeners: ((error: OrchestrateError) => void)[] = [];
   #tasks: Task[] = [];
-  readonly #cut = new Cut();
+  readonly #cut = new Cut(this.#signal);
   #session: StreamSession | undefined;
   #former: Backend | undefined;
   #running: Promise<void> | undefined;
@@ -136,8 +136,8 @@ export class Applier {
    * (a new slot's consistent point) can still be cut at. Wrap the creation of the sweep's slot in it, and call
    * `cutBefore` from its `onConsistentPoint`.
    */
-  async holdBack<T>(work: () => Promise<T>): Promise<T> {
-    return this.#cut.holdBack(work).finally(() => this.#signal.raise());
+  holdBack<T>(work: () => Promise<T>): Promise<T> {
+    return this.#cut.holdBack(work);
   }
 
   /**
@@ -147,9 +147,7 @@ export class Applier {
    */
   cutBefore<T>(lsn: Lsn, paused: () => Promise<T>): Promise<T> {
     if (this.#ended) return Promise.reject(this.#endedError());
-    const done = this.#cut.plan(lsn, this.#takenFinal, paused);
-    this.#signal.raise();
-    return done;
+    return this.#cut.plan(lsn, this.#takenFinal, paused);
   }
 
   /** Runs `work` on the destination's session between two batches, in a transaction of its own with the claim held. */
@@ -270,7 +268,7 @@ export class Applier {
       this.#waiters.durable(this.#stored, this.#inFlight.carried);
     this.#inFlight = undefined;
     this.#inFlightSince = undefined;
-    this.#cut.resume(this.#takenFinal);
+    this.#cut.resume(this.#stored);
     this.#counts.connected(true);
     this.#ctx.log.info(
       { direction: this.#direction, from: formatLsn(this.#stored), slot: session.stored.slot },

@@ -1,5 +1,6 @@
 import { failure } from '../errors/failure.ts';
 import { formatLsn, type Lsn } from '../pg/lsn.ts';
+import type { Signal } from './signal.ts';
 import type { Task } from './task.ts';
 
 /** How long a transaction waits while somebody looks for a position to cut at. */
@@ -7,8 +8,14 @@ const HOLD_BACK_MS = 150;
 
 /** The position the stream is to pause at, once: everything before it is applied then, and nothing from it on. */
 export class Cut {
+  readonly #signal: Signal;
   #planned: { readonly lsn: Lsn; readonly task: Task } | undefined;
   #holdingBack = 0;
+
+  /** @param signal raised when what it says has changed. */
+  constructor(signal: Signal) {
+    this.#signal = signal;
+  }
 
   get lsn(): Lsn | undefined {
     return this.#planned?.lsn;
@@ -26,6 +33,7 @@ export class Cut {
       return await work();
     } finally {
       this.#holdingBack -= 1;
+      this.#signal.raise();
     }
   }
 
@@ -46,6 +54,7 @@ export class Cut {
         await paused().then(resolve, reject);
       };
       this.#planned = { lsn, task: { run, reject } };
+      this.#signal.raise();
     });
   }
 
@@ -56,9 +65,9 @@ export class Cut {
     return task;
   }
 
-  /** A session begins behind `taken`. */
-  resume(taken: Lsn): void {
-    if (this.#planned === undefined || taken < this.#planned.lsn) return;
-    this.take()?.reject(failure('CUT_MISSED', { found: formatLsn(taken) }));
+  /** A session begins, and everything before `stored` is applied. */
+  resume(stored: Lsn): void {
+    if (this.#planned === undefined || stored <= this.#planned.lsn) return;
+    this.take()?.reject(failure('CUT_MISSED', { found: formatLsn(stored) }));
   }
 }
