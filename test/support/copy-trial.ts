@@ -13,10 +13,21 @@ import type { OpenSlot } from '../../orchestrator/stream/slot.ts';
 import type { Pair } from './databases.ts';
 import { PROGRAM } from './program.ts';
 import { runContext, type TestContext } from './run-context.ts';
-import { rows, withClient } from './sql.ts';
+import { execute, rows, withClient } from './sql.ts';
 
 /** Slots belong to the server, not to the database: each pair has a migration of its own name. */
 const migrationOf = (pair: Pair): string => pair.blue.database.replaceAll('_', '-');
+
+/** Rows with ids 1…n, some of which are parked. */
+export const fill = (pair: Pair, n: number): Promise<void> =>
+  execute(
+    pair.blue.urls.owner,
+    `INSERT INTO user_settings (id, keycloak_user_id, llm_api_key, mcp_config)
+     SELECT n, CASE WHEN n % 1000 = 0 THEN NULL WHEN n % 999 = 0 THEN '' WHEN n % 500 = 1 THEN 'shared' ELSE 'k' || n END,
+            repeat(md5(n::text), 5), '{"b": 1, "a":  [2]}'
+     FROM generate_series(1, ${n}) AS n;
+     ANALYZE user_settings`,
+  );
 
 /** Prepares a pair; blue's rows must be there already, unless the test wants otherwise. */
 export async function prepared(pair: Pair): Promise<{ ctx: TestContext; slot: OpenSlot; built: Keys }> {
