@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { failpoint } from '../errors/failpoint.ts';
 import { failure } from '../errors/failure.ts';
 import { fencedTables } from '../fence/fence.ts';
-import { connect, cut } from '../pg/connect.ts';
+import { connect, cut, endOrCut } from '../pg/connect.ts';
 import { formatLsn, parseLsn } from '../pg/lsn.ts';
 import { type HandoverKind, handoverFrom, otherSide, type Side } from '../pg/side.ts';
 import { commit } from '../pg/transaction.ts';
@@ -156,7 +156,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       );
 
       // All there is has been applied. What step 6 waits for, the ends of sessions, passes while step 5 compares.
-      const stopped = Promise.all([applier.stop(), a.stopRetention()]);
+      const stopped = Promise.all([applier.stop(stop.signal), a.stopRetention()]);
       stopped.catch(() => {});
       await steps.run(
         'verify',
@@ -254,6 +254,6 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
   } finally {
     stop.abort();
     // Ending T's session rolls an armed opening back before anybody waits for its locks.
-    await Promise.all([t.end().catch(() => {}), s.end().catch(() => {})]);
+    await endOrCut([t, s]);
   }
 }

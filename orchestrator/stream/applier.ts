@@ -106,10 +106,20 @@ export class Applier {
     this.#running = this.#run(this.#session);
   }
 
-  /** Ends after the batch in flight. @returns the durable stored LSN; the slot keeps its place. */
-  async stop(): Promise<Lsn> {
+  /**
+   * Ends after the batch in flight; the slot keeps its place.
+   * @param patience when it is aborted first the sessions are cut: the batch may land until the next epoch is taken.
+   * @returns the durable stored LSN.
+   * @throws the reason of `patience`.
+   */
+  async stop(patience?: AbortSignal): Promise<Lsn> {
     this.#abort();
+    const abandon = () => this.#session?.abandon();
+    if (patience?.aborted) abandon();
+    patience?.addEventListener('abort', abandon, { once: true });
     await this.#running;
+    patience?.removeEventListener('abort', abandon);
+    patience?.throwIfAborted();
     return this.#stored;
   }
 
@@ -196,6 +206,7 @@ export class Applier {
       try {
         session ??= await this.#open();
         this.#session = session;
+        if (this.#stopping) break;
         const before = this.#stored;
         await this.#serve(session).finally(() => {
           if (this.#stored !== before) patience.renew();

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { connect, endOrCut } from '../pg/connect.ts';
+import { connect, cut, endOrCut } from '../pg/connect.ts';
 import { type Direction, destinationOf, sourceOf } from '../pg/side.ts';
 import type { Context } from '../state/context.ts';
 import { type Backend, backendOf, type Progress, readProgress } from './progress.ts';
@@ -94,6 +94,13 @@ export class StreamSession {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Lets nobody wait for a statement any more; its server may still finish it. */
+  abandon(): void {
+    cut(this.destination);
+    cut(this.meter);
+    void this.#source?.then(cut, () => {});
   }
 
   /** Ends every connection; a transaction that is open on the destination is rolled back by its server. */

@@ -1,11 +1,13 @@
-/** A session that answers nothing any more, not even to its own end, keeps no handover waiting in its freeze (I5). */
+/** What answers nothing any more, or waits for a lock nobody gives back, keeps no handover waiting in its freeze (I5). */
+import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HandoverKind, Side } from '../../orchestrator/pg/side.ts';
 import { loadUsers } from '../../orchestrator/rehearsal/generator.ts';
 import type { HandoverDocument } from '../../orchestrator/state/documents.ts';
 import { freshPair, type Pair } from '../support/databases.ts';
 import { type Journey, journey } from '../support/journey.ts';
-import { rows, withClient } from '../support/sql.ts';
+import { execute, rows, withClient } from '../support/sql.ts';
+import { bothSides } from '../support/stream-oracle.ts';
 import { Supervised } from '../support/supervised.ts';
 import { until } from '../support/until.ts';
 
@@ -17,6 +19,11 @@ const stopped: number[] = [];
 const BACKENDS = `
   SELECT pid FROM pg_stat_activity
   WHERE datname = current_database() AND application_name LIKE $1`;
+
+const STEPS = `
+  SELECT detail ->> 'step' AS step
+  FROM orchestrator.journal
+  WHERE event = 'handover-step' AND (detail ->> 'ok')::boolean = false`;
 
 function goOn(): void {
   for (const pid of stopped.splice(0)) process.kill(pid, 'SIGCONT');
@@ -35,23 +42,33 @@ afterAll(async () => {
   await pair.drop();
 });
 
-/** Hands over; when the stream is about to be stopped, the sessions of that name answer nothing any more. */
-async function handedOver(kind: HandoverKind, side: Side, name: string): Promise<HandoverDocument> {
+/** Sessions of that name answer nothing any more, not even their own end, until `goOn`. */
+async function stop(side: Side, name: string): Promise<void> {
+  const backends = await until('its sessions', async () => {
+    const found = await rows<{ pid: number }>(pair[side].urls.superuser, BACKENDS, [name]);
+    return found.length > 0 ? found : null;
+  });
+  for (const { pid } of backends) {
+    process.kill(pid, 'SIGSTOP');
+    stopped.push(pid);
+  }
+}
+
+/** Hands over; `fault` happens when the failpoint is reached. @returns what is answered while the fault lasts. */
+async function handedOver(
+  kind: HandoverKind,
+  point: string,
+  fault: () => Promise<void>,
+  budget = '30s',
+): Promise<HandoverDocument> {
   await j.ready();
   const from = runner.output.length;
-  runner.arm('drain.after:hang');
-  const command = j.start([kind, '--yes', '--json', '--accept-parked', 'all', '--freeze-budget', '30s']);
+  runner.arm(`${point}:hang`);
+  const command = j.start([kind, '--yes', '--json', '--accept-parked', 'all', '--freeze-budget', budget]);
   try {
-    const hit = await runner.reached('drain.after', from, async () => command.process.exitCode !== null);
+    const hit = await runner.reached(point, from, async () => command.process.exitCode !== null);
     if (!hit) throw new Error((await command.ended).stdout);
-    const backends = await until('its sessions', async () => {
-      const found = await rows<{ pid: number }>(pair[side].urls.superuser, BACKENDS, [name]);
-      return found.length > 0 ? found : null;
-    });
-    for (const { pid } of backends) {
-      process.kill(pid, 'SIGSTOP');
-      stopped.push(pid);
-    }
+    await fault();
     runner.arm('');
     // Long after the budget: a handover that is not answered by then never is.
     await until('its answer', () => command.process.exitCode !== null, 60_000);
@@ -62,12 +79,126 @@ async function handedOver(kind: HandoverKind, side: Side, name: string): Promise
   return (await command.ended).json<HandoverDocument>();
 }
 
-it('one that applies', async () => {
-  const document = await handedOver('cutover', 'green', 'orchestrate/apply-%');
+/** Waits until the stream's session waits for a lock; `nudge` gives it a reason to. */
+const blocked = (side: Side, nudge: () => Promise<void>) =>
+  until('the stream to wait for the lock', async () => {
+    await nudge();
+    const waiting = await rows(pair[side].urls.superuser, `${BACKENDS} AND wait_event_type = 'Lock'`, [
+      'orchestrate/apply-%',
+    ]);
+    return waiting.length > 0;
+  });
+
+/** A lock on the standby that is held until it is let go. */
+interface Held {
+  release(): Promise<void>;
+}
+
+async function held(sql: string): Promise<Held> {
+  const client = new pg.Client(pair.green.urls.superuser);
+  await client.connect();
+  await client.query('BEGIN');
+  await client.query(sql);
+  return { release: () => client.end() };
+}
+
+let written = 10_000;
+
+/** The old application writes a row of its own. */
+async function write(): Promise<void> {
+  written += 1;
+  await execute(
+    pair.blue.urls.app,
+    `INSERT INTO user_settings (id, keycloak_user_id) VALUES (${written}, 'hung-${written}')`,
+  );
+}
+
+it('a batch that waits for a lock: the answer comes while the lock is held, and blue serves', async () => {
+  let lock: Held | undefined;
+  try {
+    const document = await handedOver(
+      'cutover',
+      'pause.before',
+      async () => {
+        lock = await held('LOCK TABLE public.settings IN ACCESS EXCLUSIVE MODE');
+        await blocked('green', write);
+      },
+      '10s',
+    );
+    expect(document).toMatchObject({
+      outcome: 'aborted',
+      serving: 'blue',
+      error: { code: 'HANDOVER_ABORTED' },
+    });
+    expect(document.steps.at(-1)).toMatchObject({ step: 'drain', ok: false });
+    await write();
+  } finally {
+    await lock?.release();
+  }
+});
+
+it('a statement of the stream that gets no answer after the drain: blue serves', async () => {
+  let lock: Held | undefined;
+  const answered = handedOver(
+    'cutover',
+    'drain.after',
+    async () => {
+      lock = await held(`SELECT FROM orchestrator.progress WHERE direction = 'forward' FOR UPDATE`);
+      // WAL that changes nothing of ours: the idle stream stores that it has passed it.
+      await blocked('green', () =>
+        execute(pair.blue.urls.superuser, `SELECT pg_logical_emit_message(false, 'nobody', 'x')`),
+      );
+    },
+    '10s',
+  );
+  try {
+    await until(
+      'the end of the step',
+      async () =>
+        (await rows<{ step: string }>(pair.green.urls.superuser, STEPS)).some((s) => s.step === 'stop'),
+      60_000,
+    );
+  } finally {
+    await lock?.release();
+  }
+  const document = await answered;
+  expect(document).toMatchObject({
+    outcome: 'aborted',
+    serving: 'blue',
+    error: { code: 'HANDOVER_ABORTED' },
+  });
+  expect(document.steps.at(-1)).toMatchObject({ step: 'stop', ok: false });
+  await write();
+});
+
+it('the session that applies, between two batches', async () => {
+  const document = await handedOver('cutover', 'drain.after', () => stop('green', 'orchestrate/apply-%'));
   expect(document).toMatchObject({ outcome: 'done', serving: 'green' });
 });
 
-it('one that keeps the slot of the standby from retaining WAL', async () => {
-  const document = await handedOver('revert', 'blue', 'orchestrate/retention');
+it('the session that keeps the slot of the standby from retaining WAL', async () => {
+  const document = await handedOver('revert', 'drain.after', () => stop('blue', 'orchestrate/retention'));
   expect(document).toMatchObject({ outcome: 'done', serving: 'blue' });
+});
+
+it('the session of the old side, right after its decision: the new side is opened all the same', async () => {
+  const document = await handedOver('cutover', 'decide.after', () => stop('blue', 'orchestrate/handover'));
+  expect(document).toMatchObject({ outcome: 'done', serving: 'green' });
+  expect(document.steps).toContainEqual(expect.objectContaining({ step: 'open', ok: true }));
+});
+
+it('the session of the old side, after the opening: nobody waits for its end', async () => {
+  const document = await handedOver('revert', 'open.after', () => stop('green', 'orchestrate/handover'));
+  expect(document).toMatchObject({ outcome: 'done', serving: 'blue' });
+});
+
+it('nothing that was written is lost by any of it', async () => {
+  await write();
+  await until('the stream to have brought it', async () => {
+    const sides = await bothSides(pair);
+    return sides.blue.length === sides.green.length;
+  });
+  const sides = await bothSides(pair);
+  expect(sides.blue).toHaveLength(100 + written - 10_000);
+  expect(sides.green).toEqual(sides.blue);
 });

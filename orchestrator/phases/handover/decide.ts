@@ -70,16 +70,23 @@ const BEHIND = `
     AND r.flush_lsn < (SELECT max(decided_lsn) FROM orchestrator.decision)`;
 
 /**
- * Waits, bounded, until the old serving side's physical standbys have the decision on disk: a failover of it in the
- * next moment must not bring back a server that believes it serves.
- * @returns how many were still behind at the end.
+ * Waits until the old serving side's physical standbys have the decision on disk: a failover of it in the next moment
+ * must not bring back a server that believes it serves. Bounded, whether the side answers or not: writes are refused on
+ * both meanwhile.
  */
-export async function awaitPhysicalStandbys(client: ClientBase, limitMs: number): Promise<number> {
-  const end = Date.now() + limitMs;
-  for (;;) {
-    const { rows } = await client.query<{ behind: number }>(BEHIND);
-    const behind = rows[0]?.behind ?? 0;
-    if (behind === 0 || Date.now() > end) return behind;
-    await delay(10);
+export async function awaitPhysicalStandbys(client: ClientBase, limitMs: number): Promise<void> {
+  const over = new AbortController();
+  const limit = delay(limitMs, undefined, { signal: over.signal }).catch(() => {});
+  const caughtUp = async (): Promise<void> => {
+    while (!over.signal.aborted) {
+      const { rows } = await client.query<{ behind: number }>(BEHIND);
+      if (rows[0]?.behind === 0) return;
+      await delay(10);
+    }
+  };
+  try {
+    await Promise.race([caughtUp(), limit]);
+  } finally {
+    over.abort();
   }
 }
