@@ -2,28 +2,22 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Settings } from '../config/settings.ts';
 import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
-import { isGone, isTransient } from '../errors/sqlstate.ts';
+import { isTransient } from '../errors/sqlstate.ts';
 import type { Log } from '../log/log.ts';
 import { type Metrics, noMetrics } from '../metrics/metrics.ts';
 import { connect } from '../pg/connect.ts';
 import { endpointOf } from '../pg/endpoints.ts';
 import { abort } from '../phases/abort.ts';
 import { finishEnding } from '../phases/ending.ts';
-import type { JournalEntry } from '../state/documents.ts';
 import { readJournal } from '../state/journal.ts';
-import { namesOf } from '../state/names.ts';
 import type { Request } from '../state/request.ts';
 import { hasControl } from '../state/store.ts';
 import { contextAlone } from './control.ts';
-import { leaseHolder } from './lease.ts';
-import { CHANNEL, type Outcome, writeRequest } from './requests.ts';
+import { cancelRequest, type FollowOptions, follow, led, newestEntry } from './follower.ts';
+import { type Outcome, writeRequest } from './requests.ts';
 import { Runner } from './runner.ts';
 
-export interface RemoteOptions {
-  /** Aborted by Ctrl-C: the runner is asked to cancel, and its answer is followed. */
-  readonly signal: AbortSignal;
-  /** The journal's entries that belong to the request, as they come. */
-  readonly onEvent: (entry: JournalEntry) => void;
+export interface RemoteOptions extends FollowOptions {
   readonly metrics?: Metrics;
 }
 
@@ -59,10 +53,10 @@ export async function request(
       const inside = await insideThisProcess(settings, log, asked, options);
       if (inside) return inside;
     }
-    return await follow(green, settings, asked, options);
   } finally {
     await green.end().catch(() => {});
   }
+  return follow(settings, asked, options);
 }
 
 async function controlOnGreen(settings: Settings): Promise<boolean> {
@@ -127,144 +121,6 @@ async function insideThisProcess(
     await runner.close();
     log.warn({}, 'no runner follows now: start one with orchestrate run');
   }
-}
-
-async function follow(
-  green: pg.Client,
-  settings: Settings,
-  asked: Request,
-  options: RemoteOptions,
-): Promise<Outcome> {
-  let announced: (Outcome & { request: string }) | undefined;
-  green.on('notification', (n) => {
-    if (n.payload?.startsWith('{')) announced = JSON.parse(n.payload) as Outcome & { request: string };
-  });
-  await green.query(`LISTEN ${CHANNEL}`);
-  const after = await newestEntry(green, settings.migration);
-  const id = await writeRequest(green, settings.migration, asked, settings.timeoutMs, 'pending');
-  const deadline = Date.now() + settings.timeoutMs;
-  let seen = after;
-  let cancelled = false;
-  let claimed = false;
-  for (;;) {
-    if (options.signal.aborted && !cancelled) {
-      cancelled = true;
-      await cancelRequest(green, id);
-    }
-    const looked = await look(green, settings.migration, id, seen);
-    if (announced?.request === id) return { exit: announced.exit, document: announced.document };
-    if (!looked) {
-      // The control schema is gone: the runner's last word comes as a notification.
-      if (Date.now() > deadline)
-        throw failure('TIMED_OUT', { expected: 'the outcome of the request', found: 'none' });
-      await delay(50);
-      continue;
-    }
-    for (const entry of looked.entries) {
-      seen = entry.id;
-      options.onEvent(entry);
-    }
-    if (looked.status === 'done' && looked.result) return looked.result;
-    claimed ||= looked.status === 'claimed';
-    if (looked.status === 'cancelled') throw cancelledBy(cancelled, claimed);
-    if (looked.status === 'pending' && Date.now() > deadline && (await withdraw(green, id)))
-      throw failure('NOT_TAKEN_UP', { expected: `a runner within ${settings.timeoutMs} ms`, found: 'none' });
-    if (looked.status === 'claimed' && !(await led(green, settings)))
-      await runnerMustComeBack(green, settings, id);
-    await delay(100);
-  }
-}
-
-/** Why a request came to nothing. One that was taken up and is cancelled now was undone by the next runner. */
-function cancelledBy(asked: boolean, claimed: boolean): OrchestrateError {
-  if (asked)
-    return failure('INTERRUPTED', {
-      message: claimed
-        ? 'cancelled; the runner died and its work was undone'
-        : 'cancelled before it was taken up',
-    });
-  return claimed
-    ? failure('HANDOVER_ABORTED', { message: 'the runner died; the next one has undone what it had begun' })
-    : failure('NOT_TAKEN_UP', { message: 'a new runner has cancelled the request' });
-}
-
-/**
- * A runner that died with our request in hand: the next one cancels it or finishes what was decided. One that ended
- * the migration has let go of the lease too, and its last word is on the way.
- */
-async function runnerMustComeBack(green: pg.Client, settings: Settings, id: string): Promise<void> {
-  const deadline = Date.now() + settings.timeoutMs;
-  while (Date.now() < deadline) {
-    const status = await unlessEnded(async () => {
-      const { rows } = await green.query<{ status: string }>(
-        'SELECT status FROM orchestrator.request WHERE id = $1',
-        [id],
-      );
-      return rows[0]?.status ?? null;
-    });
-    if (status !== 'claimed' || (await led(green, settings))) return;
-    await delay(200);
-  }
-  throw failure('HANDOVER_UNFINISHED', {
-    message: 'the runner died while it carried the request out',
-    expected: 'an answer',
-    found: 'no runner',
-  });
-}
-
-/** @returns whether a runner is at work; none is once the migration has ended. */
-async function led(green: pg.Client, settings: Settings): Promise<boolean> {
-  return (await unlessEnded(() => leaseHolder(green, namesOf(settings.migration)))) !== null;
-}
-
-interface Look {
-  readonly status: string;
-  readonly result: Outcome | null;
-  readonly entries: readonly JournalEntry[];
-}
-
-/** @returns null when the control schema is no longer there: the migration has ended. */
-function look(green: pg.Client, migration: string, id: string, after: string): Promise<Look | null> {
-  return unlessEnded(async () => {
-    const { rows } = await green.query<{ status: string; result: Outcome | null }>(
-      'SELECT status, result FROM orchestrator.request WHERE id = $1',
-      [id],
-    );
-    const entries = await readJournal(green, migration, after);
-    return rows[0] ? { ...rows[0], entries } : null;
-  });
-}
-
-/** @returns null when the migration has ended, and the control schema with it. */
-async function unlessEnded<T>(read: () => Promise<T>): Promise<T | null> {
-  try {
-    return await read();
-  } catch (error) {
-    if (isGone(error)) return null;
-    throw error;
-  }
-}
-
-async function newestEntry(green: pg.Client, migration: string): Promise<string> {
-  const { rows } = await green.query<{ id: string | null }>(
-    'SELECT max(id)::text AS id FROM orchestrator.journal WHERE migration = $1',
-    [migration],
-  );
-  return rows[0]?.id ?? '0';
-}
-
-async function cancelRequest(green: pg.Client, id: string): Promise<void> {
-  await unlessEnded(() => green.query('SELECT orchestrator.cancel_request($1)', [id]));
-  await green.query(`SELECT pg_notify('${CHANNEL}', 'cancel')`);
-}
-
-/** @returns whether the request was still nobody's, and now stays so. */
-async function withdraw(green: pg.Client, id: string): Promise<boolean> {
-  const { rows } = await green.query<{ withdrawn: boolean }>(
-    'SELECT orchestrator.withdraw_request($1) AS withdrawn',
-    [id],
-  );
-  return rows[0]?.withdrawn === true;
 }
 
 /** Tells the journal's new entries while a runner in this process works. */
