@@ -40,9 +40,9 @@ export interface LiveOptions {
 const READY = `
   SELECT FROM orchestrator.run AS r
   WHERE r.phase = 'syncing' AND EXISTS (SELECT FROM orchestrator.sweep AS s WHERE s.clean)
-    AND EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'orchestrate%')`;
+    AND EXISTS (SELECT FROM orchestrator.journal WHERE event = 'reverse-prepared')`;
 
-/** Makes all of it, runs `work` once the first sweep is clean, and ends it again. */
+/** Makes all of it, runs `work` once the first sweep is clean and the way back is made, and ends it again. */
 export async function withLive<T>(options: LiveOptions, work: (live: Live) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(os.tmpdir(), 'orchestrate-bench-'));
   const [blueServer, greenServer] = await Promise.all([

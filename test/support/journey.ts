@@ -37,6 +37,11 @@ export interface Journey {
   ready(running?: Running): Promise<StatusDocument>;
 }
 
+/** The slot of the way back is there before all that belongs to it is; the journal says when that is done. */
+const PREPARED = `SELECT FROM orchestrator.journal WHERE event = 'reverse-prepared'`;
+const SLOT = `
+  SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'orchestrate%'`;
+
 /** What a command printed, held against the schema of that command: every test that reads one checks it. */
 function documentOf<T>(command: string, stdout: string): T {
   const document = JSON.parse(stdout) as T;
@@ -108,11 +113,9 @@ export function journey(
             throw new Error(`run ended with ${running.process.exitCode}: ${running.stderr().slice(-2000)}`);
           const s = await status();
           if (s.phase !== 'syncing' || s.verify.last_success === null) return null;
-          const slots = await rows(
-            s.serving === 'blue' ? pair.green.urls.superuser : pair.blue.urls.superuser,
-            `SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'orchestrate%'`,
-          );
-          return slots.length > 0 ? s : null;
+          if ((await rows(pair.green.urls.superuser, PREPARED)).length === 0) return null;
+          const standby = s.serving === 'blue' ? pair.green : pair.blue;
+          return (await rows(standby.urls.superuser, SLOT)).length > 0 ? s : null;
         },
         90_000,
       ),
