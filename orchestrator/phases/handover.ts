@@ -89,6 +89,9 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       statement_timeout: `${options.budgetMs}ms`,
       idle_in_transaction_session_timeout: `${options.budgetMs}ms`,
     },
+  }).catch(async (error: unknown) => {
+    await endOrCut([s]);
+    throw error;
   });
   const stop = new AbortController();
   try {
@@ -226,6 +229,8 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
           options.budgetMs,
           Math.min(lockWaitMs.s, Math.max(50, remainingMs() / 2)),
         );
+        // Also without the lease: T's epoch row is locked until its opening has ended.
+        ctx.signal.removeEventListener('abort', cutBoth);
         a.decided();
       });
 

@@ -151,20 +151,23 @@ export async function handOver(
   }
   // One way out of every ending: the next epoch, then the truth. After a decision this opens what is still closed.
   // The stream that is still of the old epoch would meet the new one and take it for another runner's.
-  if (broken) await runner.endSync();
+  if (broken) await sync.giveUp();
   let truth: Awaited<ReturnType<Runner['takeStock']>>;
   try {
     truth = await runner.takeStock();
   } catch (cause) {
+    const decided = result?.outcome === 'decided' ? result : undefined;
     const error = failure('HANDOVER_UNFINISHED', {
-      message: 'it is not known yet who serves',
+      message: decided ? `${to} serves, and the rest waits` : 'it is not known yet who serves',
       expected: 'both sides to answer',
       found: known(cause, from).message,
+      serving: decided && to,
       cause,
     });
     const unfinished = document({
       outcome: 'unfinished',
       ...facts,
+      ...(decided ? { serving: to, freeze_seconds: decided.freezeSeconds } : {}),
       error: error.toDocument(),
       next_steps: ['orchestrate run'],
     });
@@ -184,7 +187,10 @@ export async function handOver(
       { request: request.id, attempt: id, outcome: result?.outcome ?? 'aborted' },
       stillUnmoved,
     );
-    await runner.restartSync(from);
+    // What broke the attempt may be in the stream's way too. The answer does not wait for it; the runner begins it again.
+    await runner.restartSync(from).catch((error: unknown) => {
+      ctx.log.warn({ code: asFailure(error).code }, 'the stream does not run again yet');
+    });
     if (result?.outcome === 'rehearsed') {
       ctx.metrics.observe('freeze_duration_seconds', { kind: 'rehearsal' }, result.freezeSeconds);
       await count(runner, kind, 'rehearsed', id, { ...rehearsal, freeze_seconds: result.freezeSeconds });

@@ -187,6 +187,8 @@ export class Runner {
   async close(): Promise<void> {
     await this.observer.close();
     await this.inbox.close();
+    // Whoever comes next takes the next epoch.
+    await this.syncing?.giveUp();
     await this.endSync();
     if (!this.controlGone) await this.ctx.journal('runner', { started: false }).catch(() => {});
     await this.lease.release(this.controlGone);

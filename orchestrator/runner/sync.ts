@@ -12,7 +12,7 @@ import { fillVacantKeys } from '../stream/vacant.ts';
 const RETENTION_EVERY_MS = 3_000;
 /** For how long an advance that has been begun may go on when it is to be the last. */
 const LAST_ADVANCE_MS = 1_000;
-/** How long the batch in flight may take when the stream is to end: it may wait for a lock that nobody gives back. */
+/** How long the batch in flight may take where the stream is to end whatever becomes of it. */
 const LAST_BATCH_MS = 5_000;
 
 /** The stream that leaves the serving side, and the care for the slot that waits on the other one. */
@@ -89,16 +89,24 @@ export class Sync {
     if (clients) await endOrCut(SIDES.map((side) => clients[side]));
   }
 
-  /** Ends in a bounded time. A batch that was cut meanwhile may land until the next epoch is taken, which ends it. */
-  async stop(): Promise<void> {
+  /** Ends once the batch in flight is durable. @throws the reason of `patience` when that is aborted first. */
+  async stop(patience?: AbortSignal): Promise<void> {
     await this.stopRetention();
-    await this.applier.stop(AbortSignal.timeout(LAST_BATCH_MS)).catch(() => {
-      this.ctx.log.warn({ waitedMs: LAST_BATCH_MS }, 'the last batch of the stream was cut');
+    try {
+      await this.applier.stop(patience);
+    } finally {
+      // A stream that is not meant to run has no lag: unknown is absent.
+      const labels = { direction: directionFrom(this.serving) };
+      for (const name of ['replication_lag_seconds', 'replication_lag_bytes', 'stream_connected'])
+        this.ctx.metrics.set(name, labels, undefined);
+    }
+  }
+
+  /** Ends in a bounded time, where the next epoch follows: a batch that waits for a lock is given up. */
+  async giveUp(): Promise<void> {
+    await this.stop(AbortSignal.timeout(LAST_BATCH_MS)).catch(() => {
+      this.ctx.log.warn({ waitedMs: LAST_BATCH_MS }, 'the last batch of the stream was given up');
     });
-    // A stream that is not meant to run has no lag: unknown is absent.
-    const labels = { direction: directionFrom(this.serving) };
-    for (const name of ['replication_lag_seconds', 'replication_lag_bytes', 'stream_connected'])
-      this.ctx.metrics.set(name, labels, undefined);
   }
 }
 

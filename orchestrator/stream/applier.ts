@@ -46,6 +46,8 @@ export class Applier {
   #running: Promise<void> | undefined;
   #stopping = false;
   readonly #stopped = new AbortController();
+  /** Nobody waits for an answer on the stream's sessions any more. */
+  readonly #abandoned = new AbortController();
   #stored: Lsn = 0n;
   /** Everything before it is applied, though perhaps not stored yet: an idle stream's keepalive. */
   #reached: Lsn = 0n;
@@ -108,13 +110,14 @@ export class Applier {
 
   /**
    * Ends after the batch in flight; the slot keeps its place.
-   * @param patience when it is aborted first the sessions are cut: the batch may land until the next epoch is taken.
+   * @param patience when it is aborted first the sessions are cut, and the batch is rolled back by its server; one whose
+   *   commit had been sent may still land, until the next epoch is taken.
    * @returns the durable stored LSN.
    * @throws the reason of `patience`.
    */
   async stop(patience?: AbortSignal): Promise<Lsn> {
     this.#abort();
-    const abandon = () => this.#session?.abandon();
+    const abandon = () => this.#abandoned.abort();
     if (patience?.aborted) abandon();
     patience?.addEventListener('abort', abandon, { once: true });
     await this.#running;
@@ -270,6 +273,7 @@ export class Applier {
     const session = await StreamSession.open(this.#ctx, this.#direction, this.#former, {
       maxBytes: this.#maxQueueBytes,
       wake: () => this.#signal.raise(),
+      abandoned: this.#abandoned.signal,
     });
     this.#stored = session.stored.lsn;
     this.#reached = this.#stored;

@@ -1,4 +1,5 @@
 /** What answers nothing any more, or waits for a lock nobody gives back, keeps no handover waiting in its freeze (I5). */
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HandoverKind, Side } from '../../orchestrator/pg/side.ts';
@@ -11,6 +12,9 @@ import { bothSides } from '../support/stream-oracle.ts';
 import { Supervised } from '../support/supervised.ts';
 import { until } from '../support/until.ts';
 
+const TAKEN_UP = `
+  SELECT FROM orchestrator.request WHERE command = 'finalize' AND status = 'claimed'`;
+
 let pair: Pair;
 let j: Journey;
 let runner: Supervised;
@@ -19,11 +23,6 @@ const stopped: number[] = [];
 const BACKENDS = `
   SELECT pid FROM pg_stat_activity
   WHERE datname = current_database() AND application_name LIKE $1`;
-
-const STEPS = `
-  SELECT detail ->> 'step' AS step
-  FROM orchestrator.journal
-  WHERE event = 'handover-step' AND (detail ->> 'ok')::boolean = false`;
 
 function goOn(): void {
   for (const pid of stopped.splice(0)) process.kill(pid, 'SIGCONT');
@@ -80,7 +79,7 @@ async function handedOver(
 }
 
 /** Waits until the stream's session waits for a lock; `nudge` gives it a reason to. */
-const blocked = (side: Side, nudge: () => Promise<void>) =>
+const blocked = (side: Side, nudge = async () => {}) =>
   until('the stream to wait for the lock', async () => {
     await nudge();
     const waiting = await rows(pair[side].urls.superuser, `${BACKENDS} AND wait_event_type = 'Lock'`, [
@@ -89,13 +88,13 @@ const blocked = (side: Side, nudge: () => Promise<void>) =>
     return waiting.length > 0;
   });
 
-/** A lock on the standby that is held until it is let go. */
+/** A lock that is held until it is let go. */
 interface Held {
   release(): Promise<void>;
 }
 
-async function held(sql: string): Promise<Held> {
-  const client = new pg.Client(pair.green.urls.superuser);
+async function held(side: Side, sql: string): Promise<Held> {
+  const client = new pg.Client(pair[side].urls.superuser);
   await client.connect();
   await client.query('BEGIN');
   await client.query(sql);
@@ -120,7 +119,7 @@ it('a batch that waits for a lock: the answer comes while the lock is held, and 
       'cutover',
       'pause.before',
       async () => {
-        lock = await held('LOCK TABLE public.settings IN ACCESS EXCLUSIVE MODE');
+        lock = await held('green', 'LOCK TABLE public.settings IN ACCESS EXCLUSIVE MODE');
         await blocked('green', write);
       },
       '10s',
@@ -139,36 +138,32 @@ it('a batch that waits for a lock: the answer comes while the lock is held, and 
 
 it('a statement of the stream that gets no answer after the drain: blue serves', async () => {
   let lock: Held | undefined;
-  const answered = handedOver(
-    'cutover',
-    'drain.after',
-    async () => {
-      lock = await held(`SELECT FROM orchestrator.progress WHERE direction = 'forward' FOR UPDATE`);
-      // WAL that changes nothing of ours: the idle stream stores that it has passed it.
-      await blocked('green', () =>
-        execute(pair.blue.urls.superuser, `SELECT pg_logical_emit_message(false, 'nobody', 'x')`),
-      );
-    },
-    '10s',
-  );
   try {
-    await until(
-      'the end of the step',
-      async () =>
-        (await rows<{ step: string }>(pair.green.urls.superuser, STEPS)).some((s) => s.step === 'stop'),
-      60_000,
+    const document = await handedOver(
+      'cutover',
+      'drain.after',
+      async () => {
+        lock = await held(
+          'green',
+          `SELECT FROM orchestrator.progress WHERE direction = 'forward' FOR UPDATE`,
+        );
+        // WAL that changes nothing of ours: the idle stream stores that it has passed it.
+        await blocked('green', () =>
+          execute(pair.blue.urls.superuser, `SELECT pg_logical_emit_message(false, 'nobody', 'x')`),
+        );
+      },
+      '10s',
     );
+    expect(document).toMatchObject({
+      outcome: 'aborted',
+      serving: 'blue',
+      error: { code: 'HANDOVER_ABORTED' },
+    });
+    expect(document.steps.at(-1)).toMatchObject({ step: 'stop', ok: false });
+    await write();
   } finally {
     await lock?.release();
   }
-  const document = await answered;
-  expect(document).toMatchObject({
-    outcome: 'aborted',
-    serving: 'blue',
-    error: { code: 'HANDOVER_ABORTED' },
-  });
-  expect(document.steps.at(-1)).toMatchObject({ step: 'stop', ok: false });
-  await write();
 });
 
 it('the session that applies, between two batches', async () => {
@@ -201,4 +196,30 @@ it('nothing that was written is lost by any of it', async () => {
   const sides = await bothSides(pair);
   expect(sides.blue).toHaveLength(100 + written - 10_000);
   expect(sides.green).toEqual(sides.blue);
+});
+
+it('finalize waits for the batch in flight: the old side keeps what the new one had written', async () => {
+  expect(await handedOver('cutover', 'drain.after', async () => {})).toMatchObject({ outcome: 'done' });
+  await j.ready();
+  const lock = await held('blue', 'LOCK TABLE public.user_settings IN ACCESS EXCLUSIVE MODE');
+  await execute(pair.green.urls.app, `UPDATE settings SET language = 'last' WHERE id = 1`);
+  await blocked('blue');
+  const finalized = j.start(['finalize', '--yes', '--json']);
+  try {
+    await until(
+      'it to be taken up',
+      async () => (await rows(pair.green.urls.superuser, TAKEN_UP)).length > 0,
+    );
+    // Longer than a stream that is given up is waited for.
+    await delay(7_000);
+    expect(finalized.process.exitCode).toBeNull();
+  } finally {
+    await lock.release();
+  }
+  expect(await finalized.ended).toMatchObject({ exit: 0 });
+  const [row] = await rows<{ language: string }>(
+    pair.blue.urls.superuser,
+    'SELECT language FROM public.user_settings WHERE id = 1',
+  );
+  expect(row?.language).toBe('last');
 });
