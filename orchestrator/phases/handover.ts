@@ -14,7 +14,7 @@ import { identify } from '../stream/slot.ts';
 import { taskOf } from '../traffic/driver.ts';
 import { keyComparison } from '../verify/compare-keys.ts';
 import { alignSequences } from '../verify/sequences.ts';
-import { awaitPhysicalStandbys, decide, marginMs } from './handover/decide.ts';
+import { awaitPhysicalStandbys, decide, hasPhysicalStandbys, marginMs } from './handover/decide.ts';
 import { freeze, serverClock } from './handover/freeze.ts';
 import { arm } from './handover/open.ts';
 import type { HandoverOptions } from './handover/options.ts';
@@ -87,7 +87,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
     shortKeepalive: true,
     settings: {
       statement_timeout: `${options.budgetMs}ms`,
-      idle_in_transaction_session_timeout: `${options.budgetMs}ms`,
+      idle_in_transaction_session_timeout: `${options.budgetMs + HUNG_MS}ms`,
     },
   }).catch(async (error: unknown) => {
     await endOrCut([s]);
@@ -108,6 +108,7 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
     await Promise.all([yieldVacuums(s, fencedTables(ctx, S)), yieldVacuums(t, fencedTables(ctx, T))]);
     // One that began since.
     const lockWaitMs = { s: await vacuumWaitMs(s), t: await vacuumWaitMs(t) };
+    const followed = await hasPhysicalStandbys(s);
     const touched = applier.delta.keys();
     if (touched === 'lost') throw lostDelta(S);
     await comparison.warm(touched);
@@ -239,7 +240,10 @@ export async function attemptHandover(a: Attempt): Promise<AttemptResult> {
       await steps.run(
         'open',
         async () => {
-          await awaitPhysicalStandbys(s, 2_000);
+          // S that is gone comes back with its decision, unless a standby that has not heard of it takes its place.
+          await awaitPhysicalStandbys(s, 2_000).catch((error: unknown) => {
+            if (followed) throw error;
+          });
           await failpoint('commit.before');
           await commit(t);
         },

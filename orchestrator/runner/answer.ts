@@ -95,7 +95,7 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
     case 'finalize': {
       const result = await finalize(runner.ctx, {
         ...request.options,
-        beforeRemoval: () => runner.endSync(),
+        beforeRemoval: () => runner.endSync(runner.ctx.signal),
       });
       runner.controlGone = result.exit === 0 && !request.options.keepControl;
       return result;
@@ -110,7 +110,7 @@ async function carryOut(runner: Runner, request: ClaimedRequest): Promise<Outcom
           fix: 'orchestrate revert, or orchestrate finalize',
           serving: runner.sync?.serving,
         });
-      await runner.endSync();
+      await runner.endSync(runner.ctx.signal);
       const result = await abort(runner.ctx);
       runner.controlGone = result.exit === 0;
       return result;

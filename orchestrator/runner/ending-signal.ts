@@ -1,7 +1,7 @@
 /**
  * What ends a runner: whoever started it, a lost lease, or a fatal error of the stream. Between the decision of a handover
  * and its end the first of them waits: what has been decided is finished before the process goes (DESIGN 7, forward only).
- * The others do not wait: without the lease nothing may be finished.
+ * The others do not wait: without the lease nothing is finished but the opening that was armed before.
  */
 export class EndingSignal {
   private readonly controller = new AbortController();

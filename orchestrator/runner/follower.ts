@@ -24,7 +24,8 @@ const LOOK_EVERY_MS = 100;
 
 /**
  * Asks the runner for something and follows it to the end, through restarts of green and of the runner.
- * @throws OrchestrateError NOT_TAKEN_UP (8) when no runner took the request up in time; CANNOT_CONNECT.
+ * @throws OrchestrateError NOT_TAKEN_UP (8) when no runner took the request up in time; CANNOT_CONNECT; INTERRUPTED,
+ *   HANDOVER_ABORTED, HANDOVER_UNFINISHED and TRANSIENT for a runner that died over it; TIMED_OUT.
  */
 export async function follow(settings: Settings, asked: Request, options: FollowOptions): Promise<Outcome> {
   const follower = await Follower.ask(settings, asked, options);
@@ -43,6 +44,7 @@ class Follower {
   private claimed = false;
   private readonly deadline: number;
   private readonly settings: Settings;
+  private readonly asked: Request;
   private readonly options: FollowOptions;
   private readonly id: string;
   /** The newest entry of the journal that was told. */
@@ -51,12 +53,14 @@ class Follower {
   private constructor(
     green: pg.Client,
     settings: Settings,
+    asked: Request,
     options: FollowOptions,
     id: string,
     seen: string,
   ) {
     this.green = green;
     this.settings = settings;
+    this.asked = asked;
     this.options = options;
     this.id = id;
     this.seen = seen;
@@ -69,7 +73,7 @@ class Follower {
     try {
       const seen = await newestEntry(green, settings.migration);
       const id = await writeRequest(green, settings.migration, asked, settings.timeoutMs, 'pending');
-      return new Follower(green, settings, options, id, seen);
+      return new Follower(green, settings, asked, options, id, seen);
     } catch (error) {
       await green.end().catch(() => {});
       throw error;
@@ -146,7 +150,7 @@ class Follower {
     }
     if (looked.status === 'done' && looked.result) return looked.result;
     this.claimed ||= looked.status === 'claimed';
-    if (looked.status === 'cancelled') throw cancelledBy(this.cancelled, this.claimed);
+    if (looked.status === 'cancelled') throw cancelledBy(this.asked, this.cancelled, this.claimed);
     if (looked.status === 'pending' && Date.now() > this.deadline && (await withdraw(green, id)))
       throw failure('NOT_TAKEN_UP', { expected: `a runner within ${settings.timeoutMs} ms`, found: 'none' });
     if (looked.status === 'claimed' && !(await led(green, settings)))
@@ -168,16 +172,17 @@ async function listening(settings: Settings): Promise<pg.Client> {
 }
 
 /** Why a request came to nothing. One that was taken up and is cancelled now was undone by the next runner. */
-function cancelledBy(asked: boolean, claimed: boolean): OrchestrateError {
-  if (asked)
+function cancelledBy({ command }: Request, byUs: boolean, claimed: boolean): OrchestrateError {
+  if (byUs)
     return failure('INTERRUPTED', {
       message: claimed
         ? 'cancelled; the runner died and its work was undone'
         : 'cancelled before it was taken up',
     });
-  return claimed
+  if (!claimed) return failure('NOT_TAKEN_UP', { message: 'a new runner has cancelled the request' });
+  return command === 'cutover' || command === 'revert'
     ? failure('HANDOVER_ABORTED', { message: 'the runner died; the next one has undone what it had begun' })
-    : failure('NOT_TAKEN_UP', { message: 'a new runner has cancelled the request' });
+    : failure('TRANSIENT', { message: 'the runner died while it carried the request out' });
 }
 
 /**

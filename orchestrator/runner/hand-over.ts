@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { asFailure } from '../errors/as-failure.ts';
 import { failpoint } from '../errors/failpoint.ts';
-import { failure, OrchestrateError } from '../errors/failure.ts';
+import { failure, hasCode, OrchestrateError } from '../errors/failure.ts';
 import { directionFrom, otherSide, type Side } from '../pg/side.ts';
 import { transaction } from '../pg/transaction.ts';
 import type { HandoverOptions } from '../phases/handover/options.ts';
@@ -187,8 +187,9 @@ export async function handOver(
       { request: request.id, attempt: id, outcome: result?.outcome ?? 'aborted' },
       stillUnmoved,
     );
-    // What broke the attempt may be in the stream's way too. The answer does not wait for it; the runner begins it again.
+    // What broke the attempt may be in the stream's way too: the answer does not wait for it.
     await runner.restartSync(from).catch((error: unknown) => {
+      if (!broken || hasCode(error, 'STALE_EPOCH')) throw error;
       ctx.log.warn({ code: asFailure(error).code }, 'the stream does not run again yet');
     });
     if (result?.outcome === 'rehearsed') {

@@ -281,9 +281,10 @@ export class Runner {
     this.syncing?.keepRetention();
   }
 
-  /** Ends the stream at hand, for good or before another one starts. */
-  async endSync(): Promise<void> {
-    await this.syncing?.stop().catch(() => {});
+  /** Ends the stream at hand, for good or before another one starts. @throws the reason of `patience`. */
+  async endSync(patience?: AbortSignal): Promise<void> {
+    await this.syncing?.stop(patience).catch(() => {});
+    patience?.throwIfAborted();
     this.syncing = undefined;
     await this.heldSlot?.release().catch(() => {});
     this.heldSlot = undefined;

@@ -58,6 +58,7 @@ export class Sync {
         .then(async () => {
           if (!this.timer) return;
           this.clients ??= await openBoth(this.ctx);
+          if (!this.timer) return;
           await advanceStandbySlot(this.ctx, otherSide(this.serving), this.clients);
         })
         .catch(async (error: unknown) => {
@@ -89,7 +90,7 @@ export class Sync {
     if (clients) await endOrCut(SIDES.map((side) => clients[side]));
   }
 
-  /** Ends once the batch in flight is durable. @throws the reason of `patience` when that is aborted first. */
+  /** Ends after the batch in flight. @throws the reason of `patience` when that is aborted first: the batch is cut. */
   async stop(patience?: AbortSignal): Promise<void> {
     await this.stopRetention();
     try {

@@ -24,7 +24,7 @@ class Sessions {
     abandoned.addEventListener('abort', this.#cut, { once: true });
   }
 
-  /** @throws the reason of `abandoned`; OrchestrateError CANNOT_CONNECT or AUTHENTICATION. */
+  /** @returns a session; one that is cut already when nobody waits any more. @throws OrchestrateError as `connect`. */
   async open(side: Side, options: ConnectOptions): Promise<pg.Client> {
     const client = await connect(this.#ctx.endpoints[side], options);
     this.#clients.push(client);
@@ -78,7 +78,7 @@ export class StreamSession {
    * is read once nothing earlier can land any more; then the source is checked against it; then the stream begins
    * there.
    * @param former the destination's session of the attempt before.
-   * @param options.abandoned cuts every session of it, also while it is being opened.
+   * @param options.abandoned cuts its ordinary sessions, also while others are being opened.
    */
   static async open(
     ctx: Context,

@@ -62,6 +62,17 @@ export async function decide(
   }
 }
 
+const FOLLOWED = `
+  SELECT count(*)::integer AS standbys
+  FROM pg_stat_replication AS r
+  WHERE NOT EXISTS (SELECT FROM pg_replication_slots AS s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')`;
+
+/** @returns whether a physical standby could take the place of that server. */
+export async function hasPhysicalStandbys(client: ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ standbys: number }>(FOLLOWED);
+  return rows[0]?.standbys !== 0;
+}
+
 const BEHIND = `
   SELECT count(*)::integer AS behind
   FROM pg_stat_replication AS r
@@ -71,8 +82,8 @@ const BEHIND = `
 
 /**
  * Waits until the old serving side's physical standbys have the decision on disk: a failover of it in the next moment
- * must not bring back a server that believes it serves. Bounded, whether that side answers, fails or hangs: writes are
- * refused on both meanwhile, and the decision stands (I5).
+ * must not bring back a server that believes it serves. Bounded also where that side hangs: writes are refused on both
+ * meanwhile (I5).
  */
 export async function awaitPhysicalStandbys(client: ClientBase, limitMs: number): Promise<void> {
   const over = new AbortController();
@@ -85,8 +96,7 @@ export async function awaitPhysicalStandbys(client: ClientBase, limitMs: number)
     }
   };
   try {
-    // A side that fails may be followed by its standby in this moment: then the limit is all there is to wait for.
-    await Promise.race([caughtUp().catch(() => limit), limit]);
+    await Promise.race([caughtUp(), limit]);
   } finally {
     over.abort();
   }
